@@ -1,0 +1,82 @@
+// Package secret holds the one type for keys and chain secrets. A [Key] neither
+// prints, compares with ==, nor marshals by accident.
+package secret
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// ErrMarshal is returned by every standard marshalling interface of a [Key]:
+// what must be stored is taken out with [Key.Bytes], on purpose.
+var ErrMarshal = errors.New("secret: a key does not marshal itself")
+
+const redacted = "secret.Key(redacted)"
+
+// Key is a secret byte string: a private key, a chain key, a derived secret.
+// The zero Key is empty. A Key is copied by reference: [Key.Erase] on one copy
+// empties all of them.
+type Key struct {
+	_ [0]func() // no ==
+	b []byte
+}
+
+// New returns a Key that owns b: the caller must not use b afterwards.
+func New(b []byte) Key { return Key{b: b} }
+
+// Copy returns a Key over a copy of b.
+func Copy(b []byte) Key { return Key{b: append([]byte(nil), b...)} }
+
+// Random returns a Key of n bytes from crypto/rand.
+func Random(n int) Key {
+	b := make([]byte, n)
+	rand.Read(b) // never fails, by its documentation
+	return Key{b: b}
+}
+
+// Bytes returns the secret as a view, valid until [Key.Erase].
+func (k Key) Bytes() []byte { return k.b }
+
+// Clone returns an independent copy.
+func (k Key) Clone() Key { return Copy(k.b) }
+
+// Len returns the length in bytes.
+func (k Key) Len() int { return len(k.b) }
+
+// IsZero reports whether the Key is empty: never set, or erased through this
+// very variable.
+func (k Key) IsZero() bool { return len(k.b) == 0 }
+
+// Equal compares in constant time for keys of the same length.
+func (k Key) Equal(other Key) bool { return subtle.ConstantTimeCompare(k.b, other.b) == 1 }
+
+// Erase overwrites the bytes with zeros and empties k. It is best effort: the
+// runtime may have copied them before.
+func (k *Key) Erase() {
+	clear(k.b)
+	k.b = nil
+}
+
+// String returns a constant.
+func (k Key) String() string { return redacted }
+
+// GoString returns a constant.
+func (k Key) GoString() string { return redacted }
+
+// Format writes a constant, whatever the verb.
+func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
+
+// LogValue returns a constant.
+func (k Key) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns [ErrMarshal].
+func (k Key) MarshalText() ([]byte, error) { return nil, ErrMarshal }
+
+// MarshalJSON returns [ErrMarshal].
+func (k Key) MarshalJSON() ([]byte, error) { return nil, ErrMarshal }
+
+// MarshalBinary returns [ErrMarshal].
+func (k Key) MarshalBinary() ([]byte, error) { return nil, ErrMarshal }

@@ -1,0 +1,64 @@
+package secret
+
+import (
+	"bytes"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestKeyDoesNotPrint(t *testing.T) {
+	k := Copy([]byte("open sesame open sesame"))
+	type holder struct{ Inner Key }
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "key", k, "holder", holder{k})
+	out := []string{log.String(), k.String()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q", "%d", "%X"} {
+		out = append(out, fmt.Sprintf(verb, k), fmt.Sprintf(verb, &k), fmt.Sprintf(verb, holder{k}))
+	}
+	for _, s := range out {
+		if strings.Contains(s, "sesame") || strings.Contains(strings.ToLower(s), "736573616d65") || strings.Contains(s, "115 101") {
+			t.Errorf("secret in %q", s)
+		}
+	}
+}
+
+func TestKeyDoesNotMarshal(t *testing.T) {
+	k := Random(32)
+	if _, err := json.Marshal(struct{ K Key }{k}); !errors.Is(err, ErrMarshal) {
+		t.Errorf("json: %v", err)
+	}
+	if err := gob.NewEncoder(new(bytes.Buffer)).Encode(k); err == nil {
+		t.Error("gob encoded a key")
+	}
+	if _, err := k.MarshalText(); !errors.Is(err, ErrMarshal) {
+		t.Errorf("text: %v", err)
+	}
+}
+
+func TestKeyIsNotComparable(t *testing.T) {
+	if reflect.TypeFor[Key]().Comparable() {
+		t.Fatal("Key can be compared with ==")
+	}
+}
+
+func TestEqualAndErase(t *testing.T) {
+	k := Random(32)
+	c := k.Clone()
+	if !k.Equal(c) || k.Equal(Random(32)) || k.Equal(Key{}) {
+		t.Fatal("Equal is wrong")
+	}
+	view := k.Bytes()
+	k.Erase()
+	if !k.IsZero() || !bytes.Equal(view, make([]byte, 32)) {
+		t.Fatal("Erase left the bytes")
+	}
+	if c.IsZero() || k.Equal(c) {
+		t.Fatal("Erase reached a clone")
+	}
+}
