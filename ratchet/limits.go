@@ -1,0 +1,26 @@
+package ratchet
+
+import "time"
+
+// Limits. What a peer sends is compared with them before it costs anything.
+const (
+	// MaxSkip is how many messages of one chain may be skipped at a time.
+	MaxSkip = 1000
+	// MaxStored is how many skipped keys are stored for one session.
+	MaxStored = 2000
+	// SkippedLifetime is how long a skipped key can be used.
+	SkippedLifetime = 14 * 24 * time.Hour
+	// MaxHello is the largest hello, in bytes.
+	MaxHello = 16 << 10
+	// MaxBody is the largest body, in bytes.
+	MaxBody = 60 << 10
+	// MaxExt is the largest extension list of a header, in bytes.
+	MaxExt = 4 << 10
+	// MaxWindow is the largest window of [Session.ReceiveTags].
+	MaxWindow = MaxSkip
+	// MaxSessionSize is the largest marshalled session, in bytes.
+	MaxSessionSize = 19 << 10
+)
+
+// BodySizes returns the sizes that bodies have, in bytes, ascending.
+func BodySizes() []int { return []int{256, 1 << 10, 4 << 10, 16 << 10, MaxBody} }
