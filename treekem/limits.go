@@ -1,0 +1,19 @@
+package treekem
+
+// Limits on what is accepted from a peer.
+const (
+	// MaxLeaves is the number of leaves, blank ones included, that a tree can
+	// have. With it a hostile tree of a few bytes a node costs at most some 30
+	// MiB of memory.
+	MaxLeaves = 1 << 16
+	// MaxLeafNode is the encoded size of a leaf node in bytes.
+	MaxLeafNode = 1 << 16
+	// MaxKey is the size of any public key, signature or hash in a node, and of
+	// a ciphertext's encapsulated key, in bytes.
+	MaxKey = 4096
+	// maxPathCiphertext is the size of one encrypted path secret in bytes: the
+	// longest hash and a tag, with room.
+	maxPathCiphertext = 256
+	// maxDepth is the length of the longest direct path.
+	maxDepth = 16 // log2(MaxLeaves)
+)
