@@ -1,0 +1,44 @@
+package groups
+
+import "time"
+
+// Limits on what a peer can make this package do or keep. Each is checked
+// before memory is asked for or a key derived.
+const (
+	// MaxGenerationsAhead is how far beyond the next expected generation of a
+	// sender's ratchet a message may be. Each skipped generation costs two
+	// derivations and one stored row.
+	MaxGenerationsAhead = 1000
+	// MaxSkippedKeys is how many generations back from a ratchet's next one
+	// skipped keys are kept, per sender and content type.
+	MaxSkippedKeys = 2000
+	// MaxMessageSize bounds an encoded MLSMessage, in bytes. A commit or a
+	// Welcome that adds a thousand members stays well below it.
+	MaxMessageSize = 16 << 20
+	// MaxApplicationData bounds the plaintext of one application message.
+	MaxApplicationData = 1 << 20
+	// MaxMembers bounds the leaves of a group.
+	MaxMembers = 1 << 16
+	// MaxGroupID and MaxAuthenticatedData bound these fields, in bytes.
+	MaxGroupID           = 256
+	MaxAuthenticatedData = 64 << 10
+	// MaxExtensions bounds an extension list, and MaxExtensionData the body of
+	// one, in bytes. A ratchet_tree extension is bounded by its message.
+	MaxExtensions    = 64
+	MaxExtensionData = MaxMessageSize
+	// MaxProposals bounds the proposals of one commit.
+	MaxProposals = 4096
+	// MaxPendingProposals bounds the proposals that wait for a commit in one
+	// epoch, and MaxPendingPerSender those of one member.
+	MaxPendingProposals = 1024
+	MaxPendingPerSender = 16
+	// MaxPSKs bounds the pre-shared keys of one commit.
+	MaxPSKs = 64
+	// MaxAdmins bounds the list of admins in the roles extension.
+	MaxAdmins = 1024
+	// MaxSubject bounds the subject of a credential, in bytes.
+	MaxSubject = 256
+	// MaxLifetime is the longest validity of a key package that this package
+	// makes or, as a committer, accepts.
+	MaxLifetime = 100 * 24 * time.Hour
+)
