@@ -8,14 +8,24 @@ const (
 	MaxDeviceName = 64
 	// MaxLinks is the number of links in a log, those of abandoned branches
 	// included.
-	MaxLinks = 96
+	MaxLinks = 64
 	// MaxHeals is the number of conflicting links that one link heals.
 	MaxHeals = 8
-	// MaxRevocations is the number of self-revocations in a log.
-	MaxRevocations = 64
-	// MaxLogSize bounds the wire form of a log in bytes. The first message to a
-	// contact carries its sender's log, and has to fit one envelope.
+	// MaxLinksSize bounds the links of a log in bytes: MaxLinks of the longest
+	// kind, a few of which heal a conflict.
+	MaxLinksSize = 24 << 10
+	// MaxRevocations is the number of self-revocations in a log: as many as there
+	// can be devices, so that there is always room for one more.
+	MaxRevocations = MaxLinks
+	// MaxLogSize bounds the wire form of a log in bytes. It leaves room for every
+	// self-revocation. The first message to a contact carries its sender's log,
+	// and has to fit one envelope.
 	MaxLogSize = 32 << 10
+
+	// reservedLinks is how many places in a log AuthorizeDevice leaves free, so
+	// that a device can always be revoked and a conflict healed. It is a policy
+	// of this implementation, not a rule of the protocol.
+	reservedLinks = 16
 
 	// MaxBundleSize bounds the wire form of a bundle in bytes.
 	MaxBundleSize = 60 << 10

@@ -185,7 +185,7 @@ func ParseLog(b []byte) (*Log, error) {
 		return nil, ErrContractWallet
 	}
 	var entries []entry
-	links := r.Sub()
+	links := wire.NewReader(r.VecMax(MaxLinksSize))
 	for links.More() && len(entries) <= MaxLinks {
 		entries = append(entries, entry{link: readLink(links)})
 	}
@@ -241,8 +241,13 @@ func ParseLog(b []byte) (*Log, error) {
 // link that hangs in the air, a revocation of a stranger, or an excess.
 func newLog(account Account, entries []entry, revocations []selfRevocation) (*Log, error) {
 	l := &Log{account: account, entries: entries, revocations: revocations}
-	if len(entries) > MaxLinks || len(revocations) > MaxRevocations {
-		return nil, fmt.Errorf("%w: more than %d links or %d self-revocations", ErrLog, MaxLinks, MaxRevocations)
+	size := 0
+	for _, e := range entries {
+		size += len(e.link.append(nil))
+	}
+	if len(entries) > MaxLinks || size > MaxLinksSize || len(revocations) > MaxRevocations {
+		return nil, fmt.Errorf("%w: more than %d links, %d bytes of them, or %d self-revocations",
+			ErrLog, MaxLinks, MaxLinksSize, MaxRevocations)
 	}
 	groups, err := groupLinks(entries)
 	if err != nil {
@@ -267,9 +272,6 @@ func newLog(account Account, entries []entry, revocations []selfRevocation) (*Lo
 		l.revoked[s.signingKey] = true
 	}
 	l.walk(groups)
-	if len(l.Marshal()) > MaxLogSize {
-		return nil, fmt.Errorf("%w: longer than %d bytes", ErrLog, MaxLogSize)
-	}
 	return l, nil
 }
 
@@ -420,6 +422,9 @@ func AuthorizeDevice(ctx context.Context, l *Log, w Wallet, d *Device, a Authori
 	}
 	if l.revoked[k.SigningKey] {
 		return nil, ErrDeviceRevoked
+	}
+	if len(l.entries) >= MaxLinks-reservedLinks && !a.Heal {
+		return nil, fmt.Errorf("%w: full, the %d places left are for revocations", ErrLog, MaxLinks-len(l.entries))
 	}
 	if !a.NotBefore.IsZero() {
 		k.NotBefore = unix(a.NotBefore)
