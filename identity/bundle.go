@@ -57,13 +57,16 @@ type Bundle struct {
 	KeyPackages [][]byte // MLS key packages, opaque here
 	// InboxKey is the public value from which the tags of first messages are
 	// made.
-	InboxKey  [InboxKeySize]byte
-	HostKey   [secp.PublicKeySize]byte // of the libp2p host
-	Addrs     []string                 // multiaddrs of the device's own node
-	Mailboxes []string                 // multiaddrs of its mailboxes, with peer ids
+	InboxKey [InboxKeySize]byte
+	// HostKey is the public key of the device's libp2p host, and HostSignature is
+	// Sign("host", account || link || signing key) by it.
+	HostKey       [secp.PublicKeySize]byte
+	HostSignature [secp.SignatureSize]byte
+	Addrs         []string // multiaddrs of the device's own node
+	Mailboxes     []string // multiaddrs of its mailboxes, with peer ids
 
-	HostSignature [secp.SignatureSize]byte // Sign("host", account || link || signing key) by the host key
-	Signature     [secp.SignatureSize]byte // Sign("bundle", all before) by the signing key
+	// Signature is Sign("bundle", all before) by the signing key.
+	Signature [secp.SignatureSize]byte
 }
 
 // SignBundle fills in HostKey and both signatures. It returns [ErrBundle] for a
@@ -111,9 +114,9 @@ func (b *Bundle) content() []byte {
 	})
 	m = append(m, b.InboxKey[:]...)
 	m = append(m, b.HostKey[:]...)
+	m = append(m, b.HostSignature[:]...)
 	m = appendAddrs(m, b.Addrs)
-	m = appendAddrs(m, b.Mailboxes)
-	return append(m, b.HostSignature[:]...)
+	return appendAddrs(m, b.Mailboxes)
 }
 
 func (p Prekey) append(b []byte) []byte {
@@ -184,9 +187,9 @@ func ParseBundle(in []byte) (*Bundle, error) {
 	r.Join(sub)
 	r.Copy(b.InboxKey[:])
 	r.Copy(b.HostKey[:])
+	r.Copy(b.HostSignature[:])
 	b.Addrs = readAddrs(r)
 	b.Mailboxes = readAddrs(r)
-	r.Copy(b.HostSignature[:])
 	r.Copy(b.Signature[:])
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
