@@ -1,6 +1,9 @@
 package ratchet
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Limits. What a peer sends is compared with them before it costs anything.
 const (
@@ -10,6 +13,9 @@ const (
 	MaxStored = 2000
 	// SkippedLifetime is how long a skipped key can be used.
 	SkippedLifetime = 14 * 24 * time.Hour
+	// SimultaneousGrace is how long the session that [Preferred] did not choose
+	// is kept for receiving.
+	SimultaneousGrace = 24 * time.Hour
 	// MaxHello is the largest hello, in bytes.
 	MaxHello = 16 << 10
 	// MaxBody is the largest body, in bytes.
@@ -22,5 +28,7 @@ const (
 	MaxSessionSize = 19 << 10
 )
 
+var bodySizes = [...]int{256, 1 << 10, 4 << 10, 16 << 10, MaxBody}
+
 // BodySizes returns the sizes that bodies have, in bytes, ascending.
-func BodySizes() []int { return []int{256, 1 << 10, 4 << 10, 16 << 10, MaxBody} }
+func BodySizes() []int { return slices.Clone(bodySizes[:]) }

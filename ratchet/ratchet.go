@@ -121,8 +121,8 @@ func readPoint(r *wire.Reader) secp.PublicKey {
 }
 
 // Message is what travels: the tag goes into the envelope, the body is its
-// content. Body is always of one of the sizes that [BodySizes] lists; a receiver accepts
-// it with any number of zero bytes after it.
+// content. The length of Body is always one of [BodySizes]: it is padded under
+// the encryption, and needs no padding by what carries it.
 type Message struct {
 	Tag  Tag
 	Body []byte

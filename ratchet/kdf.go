@@ -1,0 +1,112 @@
+package ratchet
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"github.com/parley-im/parley/internal/secret"
+)
+
+// Labels: the info strings of HKDF.
+const (
+	labelHandshake = "parley/1 pqxdh"
+	labelRatchet   = "parley/1 ratchet"
+	labelMessage   = "parley/1 msg"
+	labelTag       = "parley/1 tag"
+	labelFirst     = "parley/1 first"
+	labelFirstSeal = "parley/1 first seal"
+)
+
+const keySize = 32 // of every symmetric secret here
+
+// kdf3 is HKDF-SHA256 to 96 bytes, cut into three keys.
+func kdf3(salt, ikm []byte, info string) (a, b, c secret.Key) {
+	out, err := hkdf.Key(sha256.New, ikm, salt, info, 3*keySize)
+	if err != nil {
+		panic("ratchet: " + err.Error()) // 96 bytes are always to be had
+	}
+	a = secret.Copy(out[:keySize])
+	b = secret.Copy(out[keySize : 2*keySize])
+	c = secret.Copy(out[2*keySize:])
+	clear(out)
+	return a, b, c
+}
+
+// expand is HKDF-Expand of SHA-256.
+func expand(prk []byte, info string, n int) []byte {
+	out, err := hkdf.Expand(sha256.New, prk, info, n)
+	if err != nil {
+		panic("ratchet: " + err.Error()) // n is small and constant
+	}
+	return out
+}
+
+// kdfRK is the step of the root chain: the next root key, a chain key and the
+// next header key of the same direction.
+func kdfRK(rk secret.Key, ikm []byte) (nextRK, ck, nhk secret.Key) {
+	return kdf3(rk.Bytes(), ikm, labelRatchet)
+}
+
+// kdfCK is the step of a sending or receiving chain: the message key and the
+// next chain key.
+func kdfCK(ck secret.Key) (mk, next secret.Key) {
+	return secret.New(hmacSum(ck.Bytes(), []byte{1})), secret.New(hmacSum(ck.Bytes(), []byte{2}))
+}
+
+// messageKey derives the AEAD key and nonce of one message. The random hn is
+// in it so that a state restored from a backup, which sends under the same mk
+// again, does not repeat a key and nonce.
+func messageKey(mk secret.Key, hn []byte) (key, nonce []byte) {
+	out := expand(mk.Bytes(), labelMessage+string(hn), keySize+12)
+	return out[:keySize], out[keySize:]
+}
+
+// tagKey is the key of a chain's tags and frame masks.
+func tagKey(hk secret.Key) []byte { return expand(hk.Bytes(), labelTag, keySize) }
+
+// messageTag is the tag of message n of a chain.
+func messageTag(tagKey []byte, n uint32) (t Tag) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n))
+	copy(t[:], hmacSum(tagKey, b[:]))
+	return t
+}
+
+const week = 7 * 24 * 60 * 60 // seconds
+
+// weekOf is the number of the week that now is in, 0 before 1970.
+func weekOf(now time.Time) uint32 {
+	if now.Unix() < 0 {
+		return 0
+	}
+	return uint32(now.Unix() / week)
+}
+
+func firstTag(inboxKey [InboxKeySize]byte, week uint32) (t Tag) {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], week)
+	copy(t[:], hmacSum(inboxKey[:], b[:]))
+	return t
+}
+
+// FirstTag returns the tag of first messages to the owner of inboxKey in the
+// week of now (seconds since 1970 divided by 604800).
+func FirstTag(inboxKey [InboxKeySize]byte, now time.Time) Tag {
+	return firstTag(inboxKey, weekOf(now))
+}
+
+// FirstTags returns the tags a receiver accepts first messages under: those of
+// the week of now, the one before and the one after.
+func FirstTags(inboxKey [InboxKeySize]byte, now time.Time) [3]Tag {
+	w := weekOf(now)
+	return [3]Tag{firstTag(inboxKey, w), firstTag(inboxKey, w-1), firstTag(inboxKey, w+1)}
+}
+
+func hmacSum(key, data []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(data)
+	return h.Sum(nil)
+}

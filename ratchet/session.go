@@ -1,0 +1,396 @@
+package ratchet
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/parley-im/parley/internal/secp"
+	"github.com/parley-im/parley/internal/secret"
+)
+
+// maxN is the largest message number; a chain ends before it.
+const maxN = math.MaxUint32 - 1
+
+// Session is one side of a pairwise session. It is immutable: methods that
+// advance it return the next state, which shares no key with the one before. It
+// does not print its keys. The zero value is not usable.
+type Session struct {
+	id   ID
+	peer Identity
+
+	rk secret.Key
+
+	// Our ratchet key. dhs is empty between the receive step that used it last
+	// and the send step that makes the next: the step is lazy, so that the new
+	// key is drawn when it is needed. dhsPub is the key of the current sending
+	// chain and outlives dhs.
+	dhs    secret.Key
+	dhsPub [secp.PublicKeySize]byte
+	// The peer's ratchet key.
+	dhr [secp.PublicKeySize]byte
+
+	// Sending chain; cks is empty before the first.
+	cks, hks, nhks secret.Key
+	ns             uint64 // number of the next message
+	pn             uint32 // length of the chain before
+
+	// Receiving chain; ckr is empty before the first. nhkr opens the first
+	// header of the next.
+	ckr, hkr, nhkr secret.Key
+	nr             uint64 // number of the next message expected
+	recvChain      uint32 // how many receiving chains there were
+
+	// What an initiator seals into every message until the first answer; nil
+	// afterwards, and always on the other side. Never changed, so shared.
+	pre *preamble
+
+	meter *meter
+}
+
+// ID returns the session's id, the same on both sides.
+func (s *Session) ID() ID { return s.id }
+
+// Peer returns the other device.
+func (s *Session) Peer() Identity { return s.peer }
+
+// Answered reports whether something from the peer was read in this session.
+// Until then every message of an initiator carries the preamble.
+func (s *Session) Answered() bool { return s.recvChain > 0 }
+
+// Format writes the session's id, whatever the verb.
+func (s *Session) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "ratchet.Session(%x)", s.id[:4]) }
+
+// Preferred returns the one of two sessions with one peer that both sides send
+// on when both started at the same time: the one with the smaller ID. The other
+// is kept for receiving for [SimultaneousGrace].
+func Preferred(a, b *Session) *Session {
+	if bytes.Compare(b.id[:], a.id[:]) < 0 {
+		return b
+	}
+	return a
+}
+
+// keys lists the fields that hold secrets.
+func (s *Session) keys() [8]*secret.Key {
+	return [8]*secret.Key{&s.rk, &s.dhs, &s.cks, &s.hks, &s.nhks, &s.ckr, &s.hkr, &s.nhkr}
+}
+
+// clone returns a copy that shares no key.
+func (s *Session) clone() *Session {
+	next := *s
+	store := make([]byte, 8*keySize)
+	for i, k := range next.keys() {
+		if !k.IsZero() {
+			b := store[i*keySize : (i+1)*keySize : (i+1)*keySize]
+			copy(b, k.Bytes())
+			*k = secret.New(b)
+		}
+	}
+	return &next
+}
+
+// Erase overwrites the session's keys with zeros; it cannot be used
+// afterwards. It is called on a state after the next one was stored.
+func (s *Session) Erase() {
+	for _, k := range s.keys() {
+		k.Erase()
+	}
+}
+
+// MaxPlaintext returns the largest plaintext, in bytes, that the next Encrypt
+// takes. It is smaller until the peer has answered.
+func (s *Session) MaxPlaintext() int { return MaxBody - s.overhead() }
+
+func (s *Session) overhead() int {
+	if s.pre == nil {
+		return messageOverhead
+	}
+	return messageOverhead + s.pre.overhead()
+}
+
+// Encrypt returns the next state and the message. appAD is authenticated and
+// does not travel: the receiver must have the same. now decides the tag of
+// messages before the first answer, and nothing else. It returns
+// [ErrTooLarge] or [ErrExhausted].
+func (s *Session) Encrypt(plaintext, appAD []byte, now time.Time) (next *Session, m Message, err error) {
+	size := sizeFor(s.overhead() + len(plaintext))
+	if size == 0 {
+		return nil, Message{}, fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(plaintext), s.MaxPlaintext())
+	}
+	if s.rk.IsZero() {
+		return nil, Message{}, ErrState
+	}
+	next = s.clone()
+	if next.dhs.IsZero() {
+		if err := next.sendStep(); err != nil {
+			return nil, Message{}, err
+		}
+	}
+	if next.ns > maxN {
+		return nil, Message{}, ErrExhausted
+	}
+	h := &header{dh: next.dhsPub, pn: next.pn, n: uint32(next.ns)}
+	mk, ck := kdfCK(next.cks)
+	defer mk.Erase()
+	next.meter.add(countChain)
+	next.cks.Erase()
+	next.cks = ck
+	next.ns++
+
+	m.Tag = messageTag(tagKey(next.hks), h.n)
+	if s.pre == nil {
+		m.Body = sealMessage(next.hks, mk, next.id, h, plaintext, appAD, size)
+		return next, m, nil
+	}
+	m.Body = sealMessage(next.hks, mk, next.id, h, plaintext, appAD, size-s.pre.overhead())
+	m, err = s.pre.seal(&next.peer, m, now)
+	if err != nil {
+		next.Erase()
+		return nil, Message{}, err
+	}
+	return next, m, nil
+}
+
+// sendStep starts a sending chain with a fresh ratchet key.
+func (s *Session) sendStep() error {
+	key, err := secp.GenerateKey()
+	if err != nil {
+		return fmt.Errorf("ratchet: %w", err)
+	}
+	return s.sendStepWith(key)
+}
+
+func (s *Session) sendStepWith(key *secp.PrivateKey) error {
+	peer, err := secp.ParsePublicKey(s.dhr[:])
+	if err != nil {
+		return stateError(err)
+	}
+	shared, err := key.ECDH(peer)
+	if err != nil {
+		return fmt.Errorf("ratchet: %w", err)
+	}
+	defer shared.Erase()
+	s.meter.add(countDH)
+	s.pn = uint32(s.ns)
+	s.ns = 0
+	s.hks = s.nhks
+	rk := s.rk
+	s.rk, s.cks, s.nhks = kdfRK(rk, shared.Bytes())
+	rk.Erase()
+	s.dhs = key.Bytes()
+	s.dhsPub = key.PublicKey().Compressed()
+	return nil
+}
+
+// receiveStep starts a receiving chain with the peer's ratchet key, and uses
+// ours for the last time.
+func (s *Session) receiveStep(dhr [secp.PublicKeySize]byte) error {
+	if s.dhs.IsZero() || dhr == s.dhr {
+		return ErrDecrypt // the peer answered a chain that we have not begun, or repeats its key
+	}
+	peer, err := secp.ParsePublicKey(dhr[:])
+	if err != nil {
+		return ErrDecrypt
+	}
+	key, err := secp.NewPrivateKey(s.dhs.Bytes())
+	if err != nil {
+		return stateError(err)
+	}
+	shared, err := key.ECDH(peer)
+	if err != nil {
+		return ErrDecrypt
+	}
+	defer shared.Erase()
+	s.meter.add(countDH)
+	for _, k := range []*secret.Key{&s.hkr, &s.ckr, &s.hks, &s.cks} {
+		k.Erase() // the next message we send begins a chain, so ours has ended too
+	}
+	s.hkr = s.nhkr
+	rk := s.rk
+	s.rk, s.ckr, s.nhkr = kdfRK(rk, shared.Bytes())
+	rk.Erase()
+	s.dhs.Erase()
+	s.dhr = dhr
+	s.nr = 0
+	s.recvChain++
+	return nil
+}
+
+// Incoming is a message as it arrived, with what the caller has stored for it.
+type Incoming struct {
+	Message
+	AppAD   []byte      // as the sender gave it
+	Skipped *SkippedKey // the session's stored key with this tag, nil if there is none
+	Stored  int         // how many skipped keys are stored for the session
+}
+
+// Opened is what reading a message gives. The caller stores Session and
+// applies Delta in one transaction with Plaintext.
+type Opened struct {
+	Session   *Session // the next state
+	Plaintext []byte
+	Delta     Delta
+}
+
+// Decrypt opens a message. It returns [ErrDecrypt], [ErrReplay],
+// [ErrTooFarAhead] or [ErrVersion]; then nothing has changed. A message that
+// does not belong to this session costs at most one AEAD opening, of the
+// header, and no point operation. A tag that is not that of the message is
+// refused like a flipped bit.
+func (s *Session) Decrypt(in Incoming, now time.Time) (*Opened, error) {
+	if s.rk.IsZero() {
+		return nil, ErrState
+	}
+	if in.Skipped != nil {
+		return s.decryptSkipped(in, now)
+	}
+	if !s.hkr.IsZero() {
+		h, err := s.openHeader(s.hkr, in.Body)
+		if err == nil {
+			return s.decryptNext(h, in, now, false)
+		}
+		if !errors.Is(err, ErrDecrypt) {
+			return nil, err
+		}
+	}
+	if !s.nhkr.IsZero() {
+		h, err := s.openHeader(s.nhkr, in.Body)
+		if err != nil {
+			return nil, err
+		}
+		return s.decryptNext(h, in, now, true)
+	}
+	return nil, ErrDecrypt
+}
+
+// decryptSkipped opens a message with a key stored earlier.
+func (s *Session) decryptSkipped(in Incoming, now time.Time) (*Opened, error) {
+	k := in.Skipped
+	if k.Tag != in.Tag || k.HeaderKey.Len() != keySize || k.MessageKey.Len() != keySize {
+		return nil, ErrDecrypt
+	}
+	if k.Expired(now) {
+		return nil, ErrReplay
+	}
+	h, err := s.openHeader(k.HeaderKey, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	if h.n != k.N {
+		return nil, ErrDecrypt
+	}
+	pt, err := h.openContent(k.MessageKey, s.id, in.AppAD)
+	if err != nil {
+		return nil, err
+	}
+	used := k.Tag
+	return &Opened{Session: s.clone(), Plaintext: pt, Delta: Delta{Used: &used}}, nil
+}
+
+// decryptNext opens a message whose header is genuine, of the current receiving
+// chain or, if step, of the next.
+func (s *Session) decryptNext(h *openedHeader, in Incoming, now time.Time, step bool) (*Opened, error) {
+	hk := s.hkr
+	if step {
+		hk = s.nhkr
+	}
+	tag := messageTag(tagKey(hk), h.n)
+	if subtle.ConstantTimeCompare(tag[:], in.Tag[:]) != 1 {
+		return nil, ErrDecrypt
+	}
+	next := s.clone()
+	var skipped []SkippedKey
+	fail := func(err error) (*Opened, error) {
+		next.Erase()
+		for i := range skipped {
+			skipped[i].Erase()
+		}
+		return nil, err
+	}
+	var err error
+	if step {
+		if !s.ckr.IsZero() {
+			if skipped, err = next.skip(skipped, uint64(h.pn), now); err != nil {
+				return fail(err)
+			}
+		}
+		if h.n > MaxSkip {
+			return fail(ErrTooFarAhead)
+		}
+		if err := next.receiveStep(h.dh); err != nil {
+			return fail(err)
+		}
+		next.pre = nil
+	} else if h.dh != s.dhr {
+		return fail(ErrDecrypt)
+	}
+	if uint64(h.n) < next.nr {
+		return fail(ErrReplay)
+	}
+	if skipped, err = next.skip(skipped, uint64(h.n), now); err != nil {
+		return fail(err)
+	}
+	mk, ck := kdfCK(next.ckr)
+	defer mk.Erase()
+	next.meter.add(countChain)
+	pt, err := h.openContent(mk, s.id, in.AppAD)
+	if err != nil {
+		ck.Erase()
+		return fail(err)
+	}
+	next.ckr.Erase()
+	next.ckr = ck
+	next.nr++
+	o := &Opened{Session: next, Plaintext: pt, Delta: Delta{New: skipped}}
+	o.Delta.Evict = max(0, min(in.Stored, in.Stored+len(skipped)-MaxStored))
+	return o, nil
+}
+
+// skip appends the keys of the messages before until in the current receiving
+// chain, and advances the chain to it.
+func (s *Session) skip(keys []SkippedKey, until uint64, now time.Time) ([]SkippedKey, error) {
+	if until < s.nr {
+		// Only for the length of a chain that has ended: the peer cannot have
+		// sent fewer messages than were read.
+		return keys, ErrDecrypt
+	}
+	if until-s.nr > MaxSkip {
+		return keys, ErrTooFarAhead
+	}
+	if until == s.nr {
+		return keys, nil
+	}
+	tk := tagKey(s.hkr)
+	for ; s.nr < until; s.nr++ {
+		mk, ck := kdfCK(s.ckr)
+		s.meter.add(countChain)
+		keys = append(keys, SkippedKey{
+			Tag: messageTag(tk, uint32(s.nr)), N: uint32(s.nr),
+			HeaderKey: s.hkr.Clone(), MessageKey: mk, Created: now.Truncate(time.Second),
+		})
+		s.ckr.Erase()
+		s.ckr = ck
+	}
+	return keys, nil
+}
+
+// meter counts the costly operations of a session and of the states that come
+// from it. Only tests set one.
+type meter [3]int
+
+// The operations counted.
+const (
+	countChain  = iota // steps of a symmetric chain
+	countHeader        // AEAD openings of a header
+	countDH            // scalar multiplications
+)
+
+func (m *meter) add(op int) {
+	if m != nil {
+		m[op]++
+	}
+}
