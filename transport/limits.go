@@ -28,8 +28,10 @@ const (
 	// MaxHistoryPages is the number of pages FetchHistory reads for one query.
 	MaxHistoryPages = 16
 
-	// maxAddresses bounds the peers a node keeps dialling.
-	maxKept = 64
+	// maxKept bounds the peers a node keeps dialling, and maxAddrs the addresses
+	// in one call.
+	maxKept  = 64
+	maxAddrs = 256
 	// maxBuckets is the number of peers whose rates are counted one by one;
 	// those beyond share one bucket.
 	maxBuckets = 4096

@@ -1,0 +1,176 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	mrand "math/rand/v2"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+	"github.com/multiformats/go-multistream"
+)
+
+// pingTimeout is how long a sign of life may take.
+const pingTimeout = 5 * time.Second
+
+// keeper keeps one peer connected. Its goroutine, run, belongs to the node.
+type keeper struct {
+	info peer.AddrInfo
+	wake chan struct{} // one place: something changed
+}
+
+// Keep dials peers, named as for Connect, for as long as the node is open: at
+// once, and whenever they are not connected, with a pause that doubles from
+// RedialMin to RedialMax. A connected peer that gives no sign of life is
+// disconnected and dialled again. The node itself is skipped. It returns
+// ErrAddress, also for more peers than a node keeps, and ErrClosed.
+func (n *Node) Keep(addrs ...string) error {
+	infos, err := parseAddrs(addrs)
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		if err := n.keep(info); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) keep(info peer.AddrInfo) error {
+	if info.ID == n.ID() {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return ErrClosed
+	}
+	if n.kept[info.ID] == nil && len(n.kept) >= maxKept {
+		return fmt.Errorf("%w: more than %d peers to keep", ErrAddress, maxKept)
+	}
+	if old := n.kept[info.ID]; old != nil {
+		// The goroutine of old goes on; its addresses are in the peerstore,
+		// where the dial finds those added here too.
+		n.host.Peerstore().AddAddrs(info.ID, info.Addrs, keptTTL)
+		return nil
+	}
+	k := &keeper{info: info, wake: make(chan struct{}, 1)}
+	n.kept[info.ID] = k
+	n.host.Peerstore().AddAddrs(info.ID, info.Addrs, keptTTL)
+	n.host.ConnManager().Protect(info.ID, "kept")
+	n.wg.Add(1)
+	go func() {
+		defer n.wg.Done()
+		n.run(k)
+	}()
+	return nil
+}
+
+// keptTTL outlives every node: the addresses of kept peers do not age.
+const keptTTL = 100 * 365 * 24 * time.Hour
+
+// wake tells the keeper of a peer, if there is one, to look.
+func (n *Node) wake(id peer.ID) {
+	n.mu.Lock()
+	k := n.kept[id]
+	n.mu.Unlock()
+	if k != nil {
+		select {
+		case k.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run dials until the peer is connected, then looks after it. It ends with the
+// node.
+func (n *Node) run(k *keeper) {
+	pause := n.opts.RedialMin
+	for {
+		var wait time.Duration
+		if n.connected(k.info.ID) {
+			pause = n.opts.RedialMin
+			wait = n.opts.PingEvery
+		} else {
+			n.counters.redials.Add(1)
+			if err := n.dial(n.done, k.info); err == nil {
+				continue
+			} else if n.done.Err() == nil {
+				n.opts.Logger.Debug("transport: redial", "peer", k.info.ID, "err", err)
+			}
+			// Up to a quarter less, so that peers that lost one node do
+			// not come back in step.
+			wait = pause - time.Duration(mrand.Int64N(int64(pause)/4+1))
+			pause = min(2*pause, n.opts.RedialMax)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-n.done.Done():
+			timer.Stop()
+			return
+		case <-k.wake:
+			timer.Stop()
+		case <-timer.C:
+			for _, c := range n.host.Network().ConnsToPeer(k.info.ID) {
+				n.checkAlive(c)
+			}
+		}
+	}
+}
+
+// checkOlder is told of every new connection. A second connection to a peer
+// often means that the peer was killed and started again, and that the first one
+// is dead without anyone having said so; what is sent on it would be lost.
+func (n *Node) checkOlder(_ network.Network, fresh network.Conn) {
+	for _, c := range n.host.Network().ConnsToPeer(fresh.RemotePeer()) {
+		if c == fresh || !n.enter() {
+			continue
+		}
+		go func() {
+			defer n.wg.Done()
+			n.checkAlive(c)
+		}()
+	}
+}
+
+// checkAlive closes a connection on which the peer does not answer a ping.
+func (n *Node) checkAlive(c network.Conn) {
+	ctx, cancel := context.WithTimeout(n.done, pingTimeout)
+	defer cancel()
+	if err := pingConn(ctx, c); err != nil && n.done.Err() == nil {
+		n.opts.Logger.Debug("transport: no sign of life", "peer", c.RemotePeer(), "err", err)
+		c.Close()
+	}
+}
+
+// pingConn is the libp2p ping protocol over one connection: libp2p's own client
+// takes a connection of its choice.
+func pingConn(ctx context.Context, c network.Conn) error {
+	s, err := c.NewStream(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Reset()
+	defer context.AfterFunc(ctx, func() { s.Reset() })()
+	if err := multistream.SelectProtoOrFail(ping.ID, s); err != nil {
+		return err
+	}
+	var sent, got [ping.PingSize]byte
+	rand.Read(sent[:])
+	if _, err := s.Write(sent[:]); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(s, got[:]); err != nil {
+		return err
+	}
+	if !bytes.Equal(sent[:], got[:]) {
+		return fmt.Errorf("transport: wrong answer to a ping")
+	}
+	return nil
+}
