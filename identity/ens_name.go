@@ -55,7 +55,11 @@ type NameError struct {
 }
 
 func (e *NameError) Error() string {
-	s := "identity: " + strconv.QuoteToASCII(e.Name) + " is not a valid name: " + string(e.Fault)
+	name := strconv.QuoteToASCII(e.Name[:min(len(e.Name), 64)])
+	if len(e.Name) > 64 {
+		name += "..."
+	}
+	s := "identity: " + name + " is not a valid name: " + string(e.Fault)
 	if e.Err != nil {
 		s += " (" + e.Err.Error() + ")"
 	}
@@ -84,18 +88,8 @@ func NormalizeName(name string) (string, error) {
 	}
 	// The package-level function of ensip15 panics where this one fails.
 	norm, err := ensip15.Shared().Normalize(name)
-	switch {
-	case err == nil:
-	case errors.Is(err, ensip15.ErrWholeConfusable):
-		return fail(NameConfusable, err)
-	case errors.Is(err, ensip15.ErrIllegalMixture):
-		return fail(NameMixture, err)
-	case errors.Is(err, ensip15.ErrDisallowedCharacter):
-		return fail(NameDisallowed, err)
-	case errors.Is(err, ensip15.ErrEmptyLabel):
-		return fail(NameEmptyLabel, nil)
-	default:
-		return fail(NameMalformed, err)
+	if err != nil {
+		return fail(nameFault(err))
 	}
 	switch labels := strings.Count(norm, ".") + 1; {
 	case len(norm) > MaxName || labels > MaxNameLabels:
@@ -104,6 +98,44 @@ func NormalizeName(name string) (string, error) {
 		return fail(NameNoDot, nil)
 	}
 	return norm, nil
+}
+
+// nameRules are the errors of ensip15 and the faults they are to us.
+var nameRules = []struct {
+	rule  error
+	fault NameFault
+}{
+	{ensip15.ErrWholeConfusable, NameConfusable},
+	{ensip15.ErrIllegalMixture, NameMixture},
+	{ensip15.ErrDisallowedCharacter, NameDisallowed},
+	{ensip15.ErrEmptyLabel, NameEmptyLabel},
+	{ensip15.ErrInvalidLabelExtension, NameMalformed},
+	{ensip15.ErrLeadingUnderscore, NameMalformed},
+	{ensip15.ErrFencedLeading, NameMalformed},
+	{ensip15.ErrFencedAdjacent, NameMalformed},
+	{ensip15.ErrFencedTrailing, NameMalformed},
+	{ensip15.ErrCMLeading, NameMalformed},
+	{ensip15.ErrCMAfterEmoji, NameMalformed},
+	{ensip15.ErrNSMDuplicate, NameMalformed},
+	{ensip15.ErrNSMExcessive, NameMalformed},
+}
+
+// nameFault sorts an error of ensip15, whose text is: invalid label "…": rule:
+// detail. Not every rule is wrapped there, and some are only in the text. The
+// returned error wraps the rule; its text has the detail in ASCII, and neither
+// the label nor the left-to-right marks that ensip15 adds.
+func nameFault(err error) (NameFault, error) {
+	text := err.Error()
+	if i := strings.LastIndex(text, `": `); i >= 0 {
+		text = text[i+len(`": `):]
+	}
+	for _, r := range nameRules {
+		if detail, ok := strings.CutPrefix(text, r.rule.Error()); ok {
+			ascii := strconv.QuoteToASCII(strings.ReplaceAll(detail, "\u200e", ""))
+			return r.fault, fmt.Errorf("%w%s", r.rule, strings.ReplaceAll(ascii[1:len(ascii)-1], `\"`, `"`))
+		}
+	}
+	return NameMalformed, nil
 }
 
 // Peer is whom a person means: an account, or a name that has yet to be

@@ -120,7 +120,7 @@ func TestReverseThatLies(t *testing.T) {
 	ctx := t.Context()
 	must(t, chain.RegisterName(ctx, "alice.eth", alice))
 	e := dialENS(t, chain.URL(), nil)
-	for _, claim := range []string{"alice.eth", "nobody.eth", "ALICE.eth", "alice", "аlice.eth", "", "a\x1b[2Jb.eth", strings.Repeat("a", 5000) + ".eth"} {
+	for _, claim := range []string{"alice.eth", "nobody.eth", "ALICE.eth", "alice", "аlice.eth", "", "a\x1b[2Jb.eth", strings.Repeat("a", 500) + ".eth"} {
 		must(t, chain.SetReverse(ctx, bob, claim))
 		name, err := e.Reverse(ctx, Address(bob))
 		if name != "" {
