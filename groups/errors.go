@@ -3,6 +3,8 @@ package groups
 import (
 	"errors"
 	"fmt"
+
+	"github.com/parley-im/parley/treekem"
 )
 
 // Refusals a caller acts differently on. Every one leaves the state as it was;
@@ -98,4 +100,21 @@ type EpochError struct {
 
 func (e *EpochError) Error() string {
 	return fmt.Sprintf("groups: message is for epoch %d, state is at %d", e.Got, e.Have)
+}
+
+// treeError gives an error of package treekem its place among this package's.
+func treeError(err error) error {
+	for _, m := range []struct{ from, to error }{
+		{treekem.ErrMalformed, ErrMalformed},
+		{treekem.ErrSignature, ErrSignature},
+		{treekem.ErrExpired, ErrLifetime},
+		{treekem.ErrDuplicateKey, ErrDuplicate},
+		{treekem.ErrNotMember, ErrNotMember},
+		{treekem.ErrOpen, ErrDecrypt},
+	} {
+		if errors.Is(err, m.from) {
+			return fmt.Errorf("%w: %w", m.to, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrTree, err)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/parley-im/parley/internal/wire"
+	"github.com/parley-im/parley/treekem"
 )
 
 // rolesVersion is the version of the roles extension's format and rules.
@@ -103,4 +104,48 @@ func ParseRoles(data []byte) (*Roles, error) {
 		return nil, fmt.Errorf("%w: %w", ErrRoles, err)
 	}
 	return &out, nil
+}
+
+// samePolicy reports whether only the admins differ, if anything.
+func (r *Roles) samePolicy(o *Roles) bool {
+	return r.Add == o.Add && r.Remove == o.Remove && r.Promote == o.Promote &&
+		r.Configure == o.Configure && r.Commit == o.Commit
+}
+
+// checkProposal returns [ErrNotAdmin] unless the roles allow the sender, whose
+// subject is given, to propose p. old are the group's extensions.
+func (r *Roles) checkProposal(p *Proposal, sender LeafIndex, subject []byte, old Extensions) error {
+	ok := false
+	switch p.Type {
+	case ProposalAdd:
+		ok = r.allows(r.Add, subject)
+	case ProposalUpdate:
+		ok = true
+	case ProposalRemove:
+		ok = p.Remove == sender || r.allows(r.Remove, subject)
+	case ProposalGroupContextExtensions:
+		next, err := rolesOf(p.Extensions)
+		if err != nil {
+			return err
+		}
+		if next == nil {
+			return fmt.Errorf("%w: the extension would be dropped", ErrRoles)
+		}
+		promotes := !slices.EqualFunc(r.Admins, next.Admins, bytes.Equal)
+		configures := !r.samePolicy(next) || !equalBut(old, p.Extensions, ExtensionRoles)
+		ok = (!promotes || r.allows(r.Promote, subject)) && (!configures || r.allows(r.Configure, subject))
+	default:
+		ok = r.allows(r.Configure, subject)
+	}
+	if !ok {
+		return fmt.Errorf("%w: proposal of type %d by leaf %d", ErrNotAdmin, p.Type, sender)
+	}
+	return nil
+}
+
+// equalBut reports whether two lists are the same but for one type's data.
+func equalBut(a, b Extensions, t treekem.ExtensionType) bool {
+	return slices.EqualFunc(a, b, func(x, y Extension) bool {
+		return x.Type == y.Type && (x.Type == t || bytes.Equal(x.Data, y.Data))
+	})
 }

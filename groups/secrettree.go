@@ -33,18 +33,12 @@ func ratchetFor(t ContentType) ratchetType {
 type secretTree struct {
 	suite  *suite.Suite
 	epoch  CID
-	leaves uint32 // of the ratchet tree, blank ones included
+	leaves uint32 // of the ratchet tree, blank ones included: a power of two
 	rows   Rows
 }
 
-// root is the index of the root of the smallest full tree that holds all
-// leaves, in the array form of RFC 9420, Appendix C.
-func (t *secretTree) root() uint32 {
-	if t.leaves <= 1 {
-		return 0
-	}
-	return 1<<bits.Len32(t.leaves-1) - 1
-}
+// root is the index of the root in the array form of RFC 9420, Appendix C.
+func (t *secretTree) root() uint32 { return t.leaves - 1 }
 
 // start stages the first row.
 func (t *secretTree) start(encryption secret.Key, out *changes) {

@@ -1,0 +1,272 @@
+package groups
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/parley-im/parley/internal/secret"
+	"github.com/parley-im/parley/internal/suite"
+	"github.com/parley-im/parley/treekem"
+)
+
+// ProcessOptions are what the world outside the group contributes to a
+// message. The zero value trusts every credential.
+type ProcessOptions struct {
+	Verifier CredentialVerifier // fills Changes.Untrusted; never decides validity
+	Now      time.Time          // zero: lifetimes are not looked at
+	PSK      PSKSource
+}
+
+// Received is what Process made of a message: one of the last three is set.
+type Received struct {
+	Sender      Member
+	Application *Application
+	Proposal    *PendingProposal
+	Commit      *Staged
+}
+
+// Process takes a PublicMessage or PrivateMessage of this epoch. A proposal is
+// remembered in the rows, an application message consumes its key, a commit is
+// staged: look at its Changes, then merge it. A message of another epoch is an
+// *[EpochError]; what this member sent itself is [ErrOwnMessage].
+func (g *Group) Process(rows Rows, msg []byte, o ProcessOptions) (*Received, error) {
+	msg = bytes.Clone(msg) // what is decoded refers into it
+	m, err := parseMessage(msg)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		a      *authContent
+		sender Member
+		out    changes
+	)
+	switch m.wireFormat {
+	case WirePublicMessage:
+		a, sender, err = g.openPublic(m.public)
+	case WirePrivateMessage:
+		a, sender, out, err = g.decrypt(rows, g, m.private)
+	default:
+		return nil, fmt.Errorf("%w: not a message within a group", ErrMalformed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Received{Sender: sender}
+	switch a.content.contentType {
+	case ContentApplication:
+		r.Application, err = g.application(a, sender, msg)
+	case ContentProposal:
+		r.Proposal, err = g.receiveProposal(rows, a, sender, &out)
+	default:
+		// The key of an encrypted commit is consumed when the commit is merged.
+		if r.Commit, err = g.stage(rows, a, sender, msg, o); err == nil {
+			r.Commit.oldRows = out
+		}
+		out = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, out.write(rows, g.cid)
+}
+
+// openPublic verifies a PublicMessage (RFC 9420, Section 6.2).
+func (g *Group) openPublic(m *publicMessage) (*authContent, Member, error) {
+	c := m.content
+	if err := g.fits(c.groupID, c.epoch); err != nil {
+		return nil, Member{}, err
+	}
+	if c.sender.Type != SenderMember {
+		return nil, Member{}, fmt.Errorf("%w: sender of type %d", ErrUnsupported, c.sender.Type)
+	}
+	sender, ok := g.Member(LeafIndex(c.sender.Index))
+	if !ok {
+		return nil, Member{}, fmt.Errorf("%w: sender at leaf %d", ErrNotMember, c.sender.Index)
+	}
+	if err := checkPublic(g.suite, g.membership, m, g.context); err != nil {
+		return nil, Member{}, err
+	}
+	a := m.authenticated()
+	if err := a.verify(g.suite, sender.SignatureKey, g.context); err != nil {
+		return nil, Member{}, err
+	}
+	if sender.Leaf == g.self {
+		return nil, Member{}, ErrOwnMessage
+	}
+	return a, sender, nil
+}
+
+func (g *Group) receiveProposal(rows Rows, a *authContent, sender Member, out *changes) (*PendingProposal, error) {
+	q, err := requiredOf(g.gc.extensions)
+	if err != nil {
+		return nil, err
+	}
+	p := a.content.proposal
+	if err := g.checkProposal(p, sender.Leaf, &q); err != nil {
+		return nil, err
+	}
+	ref := proposalRef(g.suite, a)
+	if err := g.remember(rows, a, ref, out); err != nil {
+		return nil, err
+	}
+	return &PendingProposal{Sender: sender.Leaf, Ref: ref, Proposal: p}, nil
+}
+
+// stage checks a received commit (RFC 9420, Section 12.4.2) and works out the
+// next epoch, without changing anything.
+func (g *Group) stage(rows Rows, a *authContent, sender Member, msg []byte, o ProcessOptions) (*Staged, error) {
+	if !g.MayCommit(sender.Leaf) {
+		return nil, fmt.Errorf("%w: commit by leaf %d", ErrNotAdmin, sender.Leaf)
+	}
+	c := a.content.commit
+	list, err := g.resolve(rows, c, sender.Leaf)
+	if err != nil {
+		return nil, err
+	}
+	if c.path == nil && list.needsPath() {
+		return nil, fmt.Errorf("%w: commit without a path", ErrProposal)
+	}
+	ap, err := list.apply()
+	if err != nil {
+		return nil, err
+	}
+	if c.path != nil {
+		if err := g.mergePath(ap, c.path, sender.Leaf, list); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkMembers(ap.tree, ap.extensions, ap.roles); err != nil {
+		return nil, err
+	}
+	st := &Staged{Commit: msg, old: g}
+	st.describe(a, ap, list)
+	st.distrust(c, ap, o)
+	if ap.selfGone {
+		return st, nil
+	}
+
+	psks, err := g.lookup(ap.psks, o.PSK)
+	if err != nil {
+		return nil, err
+	}
+	gc := g.provisional(ap)
+	commitSecret, private, signer, err := g.openPath(rows, ap, c.path, sender.Leaf, gc)
+	if err != nil {
+		return nil, err
+	}
+	defer commitSecret.Erase()
+	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, a)
+	sec := g.schedule(g.init, commitSecret, psks, gc)
+	if !g.suite.VerifyMAC(sec.confirmation, gc.confirmedTranscriptHash, a.auth.confirmationTag) {
+		return nil, ErrConfirmationTag
+	}
+	next := &Group{tree: ap.tree, private: private, signer: signer}
+	if err := next.begin(gc, CommitCID(msg), g.self, sec); err != nil {
+		return nil, err
+	}
+	st.next, st.encryption = next, sec.encryption
+	return st, nil
+}
+
+// resolve lists the proposals of a received commit.
+func (g *Group) resolve(rows Rows, c *commit, committer LeafIndex) (*proposalList, error) {
+	list, err := g.newProposalList(committer)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool)
+	for _, p := range c.proposals {
+		it := listed{proposal: p.proposal, sender: committer, ref: p.ref}
+		if p.proposal == nil {
+			if seen[string(p.ref)] {
+				return nil, fmt.Errorf("%w: reference to a proposal", ErrDuplicate)
+			}
+			seen[string(p.ref)] = true
+			if it.proposal, it.sender, err = g.recall(rows, p.ref); err != nil {
+				return nil, err
+			}
+		}
+		if err := list.add(it); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// mergePath puts the public half of a commit's path into the tree.
+func (g *Group) mergePath(ap *applied, path *treekem.UpdatePath, committer LeafIndex, list *proposalList) error {
+	old, ok := ap.tree.Leaf(committer)
+	if !ok {
+		return ErrNotMember
+	}
+	if err := g.checkSuccessor(path.Leaf, old); err != nil {
+		return err
+	}
+	if err := checkLeaf(path.Leaf, g.gc.extensions, &list.required); err != nil {
+		return err
+	}
+	if err := ap.tree.Merge(g.groupID, committer, path, ap.added); err != nil {
+		return treeError(err)
+	}
+	return nil
+}
+
+// openPath works out this member's private state in the next epoch, and the
+// commit secret, which is empty if there is no path.
+func (g *Group) openPath(rows Rows, ap *applied, path *treekem.UpdatePath, committer LeafIndex, gc groupContext) (secret.Key, *treekem.Private, suite.SigningKey, error) {
+	private, signer := g.private, g.signer
+	if ap.ownUpdate != nil {
+		key, s, err := g.ownUpdate(rows, ap.ownUpdate)
+		if err != nil {
+			return secret.Key{}, nil, nil, err
+		}
+		private, signer = private.WithLeafKey(key), s
+	}
+	if path == nil {
+		private, err := private.Follow(ap.tree)
+		if err != nil {
+			return secret.Key{}, nil, nil, treeError(err)
+		}
+		return secret.Key{}, private, signer, nil
+	}
+	secrets, private, err := private.Open(ap.tree, committer, path, ap.added, gc.append(nil))
+	if err != nil {
+		return secret.Key{}, nil, nil, treeError(err)
+	}
+	secrets.Top.Erase()
+	return secrets.Commit, private, signer, nil
+}
+
+// distrust asks the verifier about the leaves a commit brings in.
+func (s *Staged) distrust(c *commit, ap *applied, o ProcessOptions) {
+	ask := func(m Member, leaf *LeafNode) {
+		var errs []error
+		if !o.Now.IsZero() {
+			if err := leaf.CheckLifetime(o.Now); err != nil {
+				errs = append(errs, treeError(err))
+			}
+		}
+		if o.Verifier != nil {
+			if err := o.Verifier.VerifyCredential(leaf.Credential, leaf.SignatureKey); err != nil {
+				errs = append(errs, fmt.Errorf("%w: %w", ErrCredential, err))
+			}
+		}
+		if len(errs) > 0 {
+			s.Changes.Untrusted = append(s.Changes.Untrusted, Untrusted{Member: m, Err: errors.Join(errs...)})
+		}
+	}
+	for _, list := range [][]Member{s.Changes.Added, s.Changes.Updated} {
+		for _, m := range list {
+			if leaf, ok := ap.tree.Leaf(m.Leaf); ok {
+				ask(m, leaf)
+			}
+		}
+	}
+	was := s.Changes.Committer
+	if c.path == nil || (was.Credential.Equal(c.path.Leaf.Credential) && bytes.Equal(was.SignatureKey, c.path.Leaf.SignatureKey)) {
+		return
+	}
+	ask(asMember(was.Leaf, c.path.Leaf, ap.roles), c.path.Leaf)
+}
