@@ -42,6 +42,10 @@ func openMark(dir string, key secret.Key) (m *mark, generation uint64, ok bool, 
 	b := make([]byte, markSize+1)
 	n, _ := f.ReadAt(b, 0) // what cannot be read is not believed
 	if n != markSize {
+		if err := f.Truncate(0); err != nil {
+			f.Close()
+			return nil, 0, false, fmt.Errorf("store: open %s: %w", markName, err)
+		}
 		return m, 0, false, nil
 	}
 	generation = wire.NewReader(b).Uint64()
