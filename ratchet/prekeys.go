@@ -64,4 +64,4 @@ func (k *KEMKey) Public() []byte { return k.dk.EncapsulationKey().Bytes() }
 func (k *KEMKey) Bytes() secret.Key { return secret.New(k.dk.Bytes()) }
 
 // Format writes a constant, whatever the verb.
-func (k *KEMKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, "ratchet.KEMKey(redacted)") }
+func (k KEMKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, "ratchet.KEMKey(redacted)") }

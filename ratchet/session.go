@@ -62,7 +62,7 @@ func (s *Session) Peer() Identity { return s.peer }
 func (s *Session) Answered() bool { return s.recvChain > 0 }
 
 // Format writes the session's id, whatever the verb.
-func (s *Session) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "ratchet.Session(%x)", s.id[:4]) }
+func (s Session) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "ratchet.Session(%x)", s.id[:4]) }
 
 // Preferred returns the one of two sessions with one peer that both sides send
 // on when both started at the same time: the one with the smaller ID. The other
