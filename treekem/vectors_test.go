@@ -202,9 +202,6 @@ func TestTreeKEMVectors(t *testing.T) {
 		if !ok {
 			continue
 		}
-		if testing.Short() && i%7 != 0 {
-			continue
-		}
 		context := func(treeHash []byte) []byte { // GroupContext without extensions
 			b := wire.AppendUint16(nil, uint16(MLS10))
 			b = wire.AppendUint16(b, uint16(c.Suite))
@@ -244,7 +241,7 @@ func TestTreeKEMVectors(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, u := range c.Paths {
+		for j, u := range c.Paths {
 			r := wire.NewReader(u.Path)
 			path := ReadUpdatePath(r)
 			if err := r.Done(); err != nil {
@@ -277,8 +274,10 @@ func TestTreeKEMVectors(t *testing.T) {
 					t.Errorf("case %d, sender %d, receiver %d: path secret differs", i, u.Sender, own)
 				}
 			}
-			// A path of our own in the same tree, as each of its senders.
-			sendAndReceive(t, tree, c.GroupID, u.Sender, signers[u.Sender], privates)
+			// A path of our own in the same tree.
+			if j == 0 {
+				sendAndReceive(t, tree, c.GroupID, u.Sender, signers[u.Sender], privates)
+			}
 		}
 	}
 	count.done(t)

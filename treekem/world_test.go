@@ -2,7 +2,12 @@ package treekem
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/internal/suite"
@@ -10,7 +15,7 @@ import (
 
 func secretOf(b []byte) secret.Key { return secret.Copy(b) }
 
-func mustSuite(t testing.TB, id suite.ID) *suite.Suite {
+func mustSuite(t fataler, id suite.ID) *suite.Suite {
 	t.Helper()
 	s, err := suite.ByID(id)
 	if err != nil {
@@ -19,10 +24,135 @@ func mustSuite(t testing.TB, id suite.ID) *suite.Suite {
 	return s
 }
 
+// fataler is what testing.TB and *rapid.T have in common.
+type fataler interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+var testGroup = []byte("a group")
+
+// person is someone with a leaf that is not yet in a tree.
+type person struct {
+	leaf   *LeafNode
+	key    suite.HPKEKey
+	signer suite.SigningKey
+}
+
+func newPerson(t fataler, s *suite.Suite) person {
+	t.Helper()
+	key, err := s.GenerateHPKEKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := s.GenerateSigningKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := person{&LeafNode{
+		EncryptionKey: key.Public(),
+		Credential:    Basic([]byte("someone")),
+		Capabilities: Capabilities{
+			Versions:    []ProtocolVersion{MLS10},
+			Suites:      []suite.ID{s.ID()},
+			Extensions:  []ExtensionType{0xF0E1},
+			Credentials: []CredentialType{CredentialBasic, 0xF0E1},
+		},
+		Source:   SourceKeyPackage,
+		Lifetime: Lifetime{0, 1 << 40},
+	}, key, signer}
+	if err := p.leaf.Sign(s, signer, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// world is a group's tree with the private halves of all its members.
+type world struct {
+	s        *suite.Suite
+	tree     *Tree
+	signers  map[LeafIndex]suite.SigningKey
+	privates map[LeafIndex]*Private
+}
+
+// newWorld returns a group of n, in which nobody has committed yet.
+func newWorld(t fataler, s *suite.Suite, n int) *world {
+	t.Helper()
+	w := &world{s: s, signers: map[LeafIndex]suite.SigningKey{}, privates: map[LeafIndex]*Private{}}
+	for range n {
+		w.join(t)
+	}
+	return w
+}
+
+// join adds a member who knows nothing but its own leaf key.
+func (w *world) join(t fataler) LeafIndex {
+	t.Helper()
+	p := newPerson(t, w.s)
+	var i LeafIndex
+	if w.tree == nil {
+		w.tree = New(w.s, p.leaf)
+	} else {
+		var err error
+		if i, err = w.tree.Add(p.leaf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.signers[i], w.privates[i] = p.signer, NewPrivate(w.s, i, p.key)
+	return i
+}
+
+func (w *world) members() []LeafIndex {
+	var out []LeafIndex
+	for i := range w.tree.Leaves() {
+		out = append(out, i)
+	}
+	return out
+}
+
+// commit has a member make a path that all others receive. The added are in the
+// tree already, and join by the path secret that is theirs.
+func (w *world) commit(t fataler, sender LeafIndex, added ...LeafIndex) {
+	t.Helper()
+	known := map[LeafIndex]*Private{}
+	for i, p := range w.privates {
+		if !slices.Contains(added, i) {
+			known[i] = p
+		}
+	}
+	tree, path, next := sendAndReceive(t, w.tree, testGroup, sender, w.signers[sender], known, added...)
+	for _, i := range added {
+		pathSecret, ok := path.JoinerSecret(i)
+		if !ok {
+			t.Fatalf("no path secret for joiner %d", i)
+		}
+		key, err := w.privates[i].leaf.use(w.s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next[i], err = Join(tree, i, key, sender, pathSecret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.tree, w.privates = tree, next
+}
+
+// full commits from every other leaf, so that most parents are set.
+func (w *world) full(t fataler) *world {
+	t.Helper()
+	for k, i := range w.members() {
+		if k%2 == 0 {
+			w.commit(t, i)
+		}
+	}
+	return w
+}
+
 // sendAndReceive makes a path in a clone of tree, lets every other member
 // receive it in a clone of its own, and checks that all arrive at one state,
 // which it returns.
-func sendAndReceive(t testing.TB, tree *Tree, groupID []byte, sender LeafIndex, signer suite.SigningKey, privates map[LeafIndex]*Private, added ...LeafIndex) (*Tree, *Path, map[LeafIndex]*Private) {
+func sendAndReceive(t fataler, tree *Tree, groupID []byte, sender LeafIndex, signer suite.SigningKey, privates map[LeafIndex]*Private, added ...LeafIndex) (*Tree, *Path, map[LeafIndex]*Private) {
 	t.Helper()
 	sent := tree.Clone()
 	path, err := CreatePath(sent, PathParams{Sender: sender, GroupID: groupID, Signer: signer, Added: added})
@@ -55,10 +185,213 @@ func sendAndReceive(t testing.TB, tree *Tree, groupID []byte, sender LeafIndex, 
 		}
 		next[own] = q
 	}
-	for _, j := range added {
-		if _, ok := privates[j]; ok {
-			t.Fatalf("leaf %d is added and has a private state", j)
+	return received, path, next
+}
+
+// check compares everything the tree keeps incrementally with the same made
+// from scratch, and every private state with the tree.
+func (w *world) check(t fataler) {
+	t.Helper()
+	encoded := w.tree.Append(nil)
+	fresh, err := Parse(w.s, encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(fresh.Hash(), w.tree.Hash()) || fresh.Width() != w.tree.Width() ||
+		fresh.Members() != w.tree.Members() || fresh.top.used != w.tree.top.used {
+		t.Fatal("the tree differs from one parsed anew")
+	}
+	if !fresh.top.all.equal(w.tree.top.all) {
+		t.Fatal("the members' summary differs from one made anew")
+	}
+	if err := w.tree.Validate(testGroup); err != nil {
+		t.Fatal(err)
+	}
+	occurs := map[string]int{}
+	w.tree.walk(w.tree.top, root(w.tree.Width()), func(x NodeIndex, n *node) bool {
+		if !n.blank() {
+			occurs[string(n.key())]++
+			if !w.tree.keys.has(encryptionKey, n.key()) {
+				t.Fatalf("key of node %d is not in the set", x)
+			}
+		}
+		if n.leaf != nil && !w.tree.keys.has(signatureKey, n.leaf.SignatureKey) {
+			t.Fatalf("signature key of node %d is not in the set", x)
+		}
+		return true
+	})
+	if got, want := w.tree.keys.size(), len(occurs)+w.tree.Members(); got != want {
+		t.Fatalf("the set has %d keys, the tree %d", got, want)
+	}
+	for i, p := range w.privates {
+		for x := range p.nodes {
+			if !p.holds(w.tree, x) {
+				t.Fatalf("member %d keeps a key of node %d that is not the tree's", i, x)
+			}
 		}
 	}
-	return received, path, next
+}
+
+func (s *keySet) size() int { return s.root.size() }
+
+func (n *keyNode) size() int {
+	if n == nil {
+		return 0
+	}
+	size := n.count
+	if n.kids != nil {
+		for _, k := range n.kids {
+			size += k.size()
+		}
+	}
+	return size
+}
+
+// Groups that live through random commits: adds, removes and updates, with and
+// without a path, alone and together.
+func TestRandomCommits(t *testing.T) {
+	s := mustSuite(t, suite.X25519ChaCha20Ed25519)
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t, s, rapid.IntRange(1, 9).Draw(t, "members"))
+		for range rapid.IntRange(1, 12).Draw(t, "commits") {
+			before, hash := w.tree.Clone(), w.tree.Hash()
+			encoded := before.Append(nil)
+			committer := rapid.SampledFrom(w.members()).Draw(t, "committer")
+			var added []LeafIndex
+			for _, op := range rapid.SliceOfN(rapid.SampledFrom([]string{"update", "remove", "add"}), 0, 4).Draw(t, "ops") {
+				switch op {
+				case "update":
+					i := rapid.SampledFrom(w.members()).Draw(t, "updated")
+					if i == committer || slices.Contains(added, i) {
+						continue
+					}
+					p := newPerson(t, s)
+					p.leaf.Source = SourceUpdate
+					if err := errors.Join(p.leaf.Sign(s, w.signers[i], testGroup, i), w.tree.Update(i, p.leaf)); err != nil {
+						t.Fatal(err)
+					}
+					w.privates[i] = w.privates[i].WithLeafKey(p.key)
+				case "remove":
+					i := rapid.SampledFrom(w.members()).Draw(t, "removed")
+					if i == committer || slices.Contains(added, i) {
+						continue
+					}
+					if err := w.tree.Remove(i); err != nil {
+						t.Fatal(err)
+					}
+					delete(w.signers, i)
+					delete(w.privates, i)
+				case "add":
+					added = append(added, w.join(t))
+				}
+			}
+			if rapid.Bool().Draw(t, "path") {
+				w.commit(t, committer, added...)
+			} else {
+				for i, p := range w.privates {
+					q, err := p.Follow(w.tree)
+					if err != nil {
+						t.Fatal(err)
+					}
+					w.privates[i] = q
+				}
+			}
+			w.check(t)
+			if !bytes.Equal(before.Hash(), hash) || !bytes.Equal(before.Append(nil), encoded) {
+				t.Fatal("the tree of the epoch before has changed")
+			}
+		}
+	})
+}
+
+// Adding many at once, removing them, and adding again, in every suite.
+func TestGrowAndShrink(t *testing.T) {
+	for _, s := range suite.All() {
+		t.Run(fmt.Sprintf("%04x", uint16(s.ID())), func(t *testing.T) {
+			w := newWorld(t, s, 1)
+			var added []LeafIndex
+			for range 8 {
+				added = append(added, w.join(t))
+			}
+			w.commit(t, 0, added...)
+			w.check(t)
+			if w.tree.Width() != 16 || w.tree.Members() != 9 {
+				t.Fatalf("%d leaves, %d members", w.tree.Width(), w.tree.Members())
+			}
+			w.commit(t, 8)
+			w.commit(t, 3)
+			for _, i := range []LeafIndex{8, 7, 6, 5, 1} {
+				if err := w.tree.Remove(i); err != nil {
+					t.Fatal(err)
+				}
+				delete(w.privates, i)
+			}
+			if w.tree.Width() != 8 || w.tree.Members() != 4 {
+				t.Fatalf("%d leaves, %d members", w.tree.Width(), w.tree.Members())
+			}
+			w.commit(t, 4)
+			w.check(t)
+			if i := w.join(t); i != 1 {
+				t.Fatalf("added at %d, not at the leftmost blank", i)
+			}
+			w.commit(t, 3, 1)
+			w.check(t)
+		})
+	}
+}
+
+// A group of one can commit: nobody else has to follow.
+func TestCommitAlone(t *testing.T) {
+	w := newWorld(t, mustSuite(t, suite.Secp256k1ChaCha20Poly1305), 1)
+	_, path, _ := sendAndReceive(t, w.tree, testGroup, 0, w.signers[0], nil)
+	if path.Secrets().Commit.Len() != 32 || path.Secrets().Top.Len() != 32 {
+		t.Fatal("no commit secret")
+	}
+	path.Erase()
+	if p := path.Secrets(); !p.Commit.IsZero() || !p.Top.IsZero() {
+		t.Fatal("Erase left a secret")
+	}
+}
+
+// A removed member cannot open what follows, even knowing every key it had.
+func TestRemovedCannotOpen(t *testing.T) {
+	s := mustSuite(t, suite.X25519AES128GCMEd25519)
+	w := newWorld(t, s, 6).full(t)
+	gone := w.privates[3]
+	if err := w.tree.Remove(3); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gone.Follow(w.tree); !errors.Is(err, ErrPrivate) {
+		t.Errorf("Follow: %v", err)
+	}
+	sent := w.tree.Clone()
+	path, err := CreatePath(sent, PathParams{Sender: 0, GroupID: testGroup, Signer: w.signers[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	update, err := path.Encrypt(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := gone.Open(sent, 0, update, nil, nil); !errors.Is(err, ErrPrivate) {
+		t.Errorf("Open: %v", err)
+	}
+	keys := []suite.HPKEKey{gone.leaf.key}
+	for _, e := range gone.nodes {
+		keys = append(keys, e.key)
+	}
+	tried := 0
+	for _, n := range update.Nodes {
+		for _, c := range n.Secrets {
+			for _, k := range keys {
+				tried++
+				if _, err := s.DecryptWithLabel(k, labelPathNode, nil, c.KEMOutput, c.Ciphertext); err == nil {
+					t.Error("a removed member's key opens a path secret")
+				}
+			}
+		}
+	}
+	if tried < 6 {
+		t.Fatalf("only %d attempts", tried)
+	}
 }
