@@ -1,0 +1,610 @@
+package groups
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/parley-im/parley/internal/secret"
+	"github.com/parley-im/parley/internal/suite"
+	"github.com/parley-im/parley/internal/vectors"
+	"github.com/parley-im/parley/internal/wire"
+	"github.com/parley-im/parley/treekem"
+)
+
+// hexBytes is binary data in a vector file.
+type hexBytes []byte
+
+func (h *hexBytes) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	d, err := hex.DecodeString(s)
+	*h = d
+	return err
+}
+
+func (h hexBytes) key() secret.Key { return secret.Copy(h) }
+
+// suiteCase is what all vectors that depend on a suite begin with.
+type suiteCase struct {
+	CipherSuite suite.ID `json:"cipher_suite"`
+}
+
+// eachCase runs f for every case of a file whose suite exists here, and fails
+// if there is none.
+func eachCase[T any](t *testing.T, file string, id func(*T) suite.ID, f func(t *testing.T, s *suite.Suite, c *T)) {
+	t.Helper()
+	var cases []T
+	vectors.JSON(t, file, &cases)
+	ran := 0
+	for i := range cases {
+		s, err := suite.ByID(id(&cases[i]))
+		if err != nil {
+			continue
+		}
+		ran++
+		t.Run(fmt.Sprintf("%d/suite%d", i, s.ID()), func(t *testing.T) { f(t, s, &cases[i]) })
+	}
+	if ran == 0 {
+		t.Fatalf("%s: none of %d cases was run", file, len(cases))
+	}
+}
+
+func equal(t *testing.T, what string, got, want []byte) {
+	t.Helper()
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: got %x, want %x", what, got, want)
+	}
+}
+
+func TestVectorsKeySchedule(t *testing.T) {
+	type epochCase struct {
+		CommitSecret            hexBytes `json:"commit_secret"`
+		PSKSecret               hexBytes `json:"psk_secret"`
+		TreeHash                hexBytes `json:"tree_hash"`
+		ConfirmedTranscriptHash hexBytes `json:"confirmed_transcript_hash"`
+		GroupContext            hexBytes `json:"group_context"`
+		JoinerSecret            hexBytes `json:"joiner_secret"`
+		WelcomeSecret           hexBytes `json:"welcome_secret"`
+		InitSecret              hexBytes `json:"init_secret"`
+		SenderDataSecret        hexBytes `json:"sender_data_secret"`
+		EncryptionSecret        hexBytes `json:"encryption_secret"`
+		ExporterSecret          hexBytes `json:"exporter_secret"`
+		EpochAuthenticator      hexBytes `json:"epoch_authenticator"`
+		ExternalSecret          hexBytes `json:"external_secret"`
+		ConfirmationKey         hexBytes `json:"confirmation_key"`
+		MembershipKey           hexBytes `json:"membership_key"`
+		ResumptionPSK           hexBytes `json:"resumption_psk"`
+		ExternalPub             hexBytes `json:"external_pub"`
+		Exporter                struct {
+			Label   string   `json:"label"`
+			Context hexBytes `json:"context"`
+			Length  int      `json:"length"`
+			Secret  hexBytes `json:"secret"`
+		} `json:"exporter"`
+	}
+	type vector struct {
+		suiteCase
+		GroupID           hexBytes    `json:"group_id"`
+		InitialInitSecret hexBytes    `json:"initial_init_secret"`
+		Epochs            []epochCase `json:"epochs"`
+	}
+	eachCase(t, "mls/key-schedule.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+		initSecret := v.InitialInitSecret.key()
+		for i, e := range v.Epochs {
+			gc := groupContext{
+				suite: s.ID(), groupID: v.GroupID, epoch: uint64(i),
+				treeHash: e.TreeHash, confirmedTranscriptHash: e.ConfirmedTranscriptHash,
+			}
+			context := gc.append(nil)
+			equal(t, "group context", context, e.GroupContext)
+			joiner := joinerSecret(s, initSecret, e.CommitSecret.key(), context)
+			equal(t, "joiner", joiner.Bytes(), e.JoinerSecret)
+			sec := scheduleFromJoiner(s, joiner, e.PSKSecret.key(), context)
+			for _, c := range []struct {
+				name string
+				got  secret.Key
+				want []byte
+			}{
+				{"welcome", sec.welcome, e.WelcomeSecret},
+				{"welcome for joiners", welcomeSecret(s, joiner, e.PSKSecret.key()), e.WelcomeSecret},
+				{"init", sec.init, e.InitSecret},
+				{"sender data", sec.senderData, e.SenderDataSecret},
+				{"encryption", sec.encryption, e.EncryptionSecret},
+				{"exporter", sec.exporter, e.ExporterSecret},
+				{"authenticator", sec.authenticator, e.EpochAuthenticator},
+				{"external", sec.external, e.ExternalSecret},
+				{"confirmation", sec.confirmation, e.ConfirmationKey},
+				{"membership", sec.membership, e.MembershipKey},
+				{"resumption", sec.resumption, e.ResumptionPSK},
+				{"exported", mlsExport(s, sec.exporter, e.Exporter.Label, e.Exporter.Context, e.Exporter.Length), e.Exporter.Secret},
+			} {
+				equal(t, c.name, c.got.Bytes(), c.want)
+			}
+			external, err := s.DeriveHPKEKey(sec.external)
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "external public key", external.Public(), e.ExternalPub)
+			initSecret = sec.init
+		}
+	})
+}
+
+func TestVectorsPSKSecret(t *testing.T) {
+	type vector struct {
+		suiteCase
+		PSKs []struct {
+			ID    hexBytes `json:"psk_id"`
+			PSK   hexBytes `json:"psk"`
+			Nonce hexBytes `json:"psk_nonce"`
+		} `json:"psks"`
+		PSKSecret hexBytes `json:"psk_secret"`
+	}
+	eachCase(t, "mls/psk_secret.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+		var psks []psk
+		for _, p := range v.PSKs {
+			psks = append(psks, psk{PreSharedKeyID{Type: PSKExternal, ID: p.ID, Nonce: p.Nonce}, p.PSK.key()})
+		}
+		equal(t, "psk secret", pskSecret(s, psks).Bytes(), v.PSKSecret)
+	})
+}
+
+func TestVectorsTranscriptHashes(t *testing.T) {
+	type vector struct {
+		suiteCase
+		ConfirmationKey      hexBytes `json:"confirmation_key"`
+		AuthenticatedContent hexBytes `json:"authenticated_content"`
+		InterimBefore        hexBytes `json:"interim_transcript_hash_before"`
+		ConfirmedAfter       hexBytes `json:"confirmed_transcript_hash_after"`
+		InterimAfter         hexBytes `json:"interim_transcript_hash_after"`
+	}
+	eachCase(t, "mls/transcript-hashes.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+		r := wire.NewReader(v.AuthenticatedContent)
+		a := readAuthContent(r)
+		if err := r.Done(); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "encoding", a.marshal(), v.AuthenticatedContent)
+		confirmed := confirmedTranscriptHash(s, v.InterimBefore, a)
+		equal(t, "confirmed", confirmed, v.ConfirmedAfter)
+		equal(t, "interim", interimTranscriptHash(s, confirmed, a.auth.confirmationTag), v.InterimAfter)
+		if !s.VerifyMAC(v.ConfirmationKey.key(), confirmed, a.auth.confirmationTag) {
+			t.Error("confirmation tag does not verify")
+		}
+	})
+}
+
+func TestVectorsSecretTree(t *testing.T) {
+	type vector struct {
+		suiteCase
+		EncryptionSecret hexBytes `json:"encryption_secret"`
+		SenderData       struct {
+			Secret     hexBytes `json:"sender_data_secret"`
+			Ciphertext hexBytes `json:"ciphertext"`
+			Key        hexBytes `json:"key"`
+			Nonce      hexBytes `json:"nonce"`
+		} `json:"sender_data"`
+		Leaves [][]struct {
+			Generation       uint32   `json:"generation"`
+			ApplicationKey   hexBytes `json:"application_key"`
+			ApplicationNonce hexBytes `json:"application_nonce"`
+			HandshakeKey     hexBytes `json:"handshake_key"`
+			HandshakeNonce   hexBytes `json:"handshake_nonce"`
+		} `json:"leaves"`
+	}
+	eachCase(t, "mls/secret-tree.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+		key, nonce := senderDataCipher(s, v.SenderData.Secret.key(), v.SenderData.Ciphertext)
+		equal(t, "sender data key", key.Bytes(), v.SenderData.Key)
+		equal(t, "sender data nonce", nonce, v.SenderData.Nonce)
+
+		width := uint32(1)
+		for int(width) < len(v.Leaves) {
+			width *= 2
+		}
+		rows := MemoryRows{}
+		tree := &secretTree{suite: s, leaves: width, rows: rows}
+		var first changes
+		tree.start(v.EncryptionSecret.key(), &first)
+		if err := first.write(rows, CID{}); err != nil {
+			t.Fatal(err)
+		}
+		take := func(typ ratchetType, leaf int, generation uint32) messageKey {
+			var out changes
+			k, err := tree.at(typ, uint32(leaf), generation, &out)
+			if err != nil {
+				t.Fatalf("leaf %d, generation %d: %v", leaf, generation, err)
+			}
+			if err := out.write(rows, CID{}); err != nil {
+				t.Fatal(err)
+			}
+			return k
+		}
+		for leaf, generations := range v.Leaves {
+			for _, g := range generations {
+				k := take(ratchetApplication, leaf, g.Generation)
+				equal(t, "application key", k.key.Bytes(), g.ApplicationKey)
+				equal(t, "application nonce", k.nonce, g.ApplicationNonce)
+				k = take(ratchetHandshake, leaf, g.Generation)
+				equal(t, "handshake key", k.key.Bytes(), g.HandshakeKey)
+				equal(t, "handshake nonce", k.nonce, g.HandshakeNonce)
+			}
+		}
+	})
+}
+
+func TestVectorsMessageProtection(t *testing.T) {
+	type vector struct {
+		suiteCase
+		GroupID                 hexBytes `json:"group_id"`
+		Epoch                   uint64   `json:"epoch"`
+		TreeHash                hexBytes `json:"tree_hash"`
+		ConfirmedTranscriptHash hexBytes `json:"confirmed_transcript_hash"`
+		SignaturePriv           hexBytes `json:"signature_priv"`
+		SignaturePub            hexBytes `json:"signature_pub"`
+		EncryptionSecret        hexBytes `json:"encryption_secret"`
+		SenderDataSecret        hexBytes `json:"sender_data_secret"`
+		MembershipKey           hexBytes `json:"membership_key"`
+		Proposal                hexBytes `json:"proposal"`
+		ProposalPriv            hexBytes `json:"proposal_priv"`
+		ProposalPub             hexBytes `json:"proposal_pub"`
+		Commit                  hexBytes `json:"commit"`
+		CommitPriv              hexBytes `json:"commit_priv"`
+		CommitPub               hexBytes `json:"commit_pub"`
+		Application             hexBytes `json:"application"`
+		ApplicationPriv         hexBytes `json:"application_priv"`
+	}
+	const sender = 1
+	eachCase(t, "mls/message-protection.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+		gc := groupContext{suite: s.ID(), groupID: v.GroupID, epoch: v.Epoch, treeHash: v.TreeHash, confirmedTranscriptHash: v.ConfirmedTranscriptHash}
+		context := gc.append(nil)
+		priv := v.SignaturePriv
+		if s.ID() == suite.P521AES256GCM { // written there without its leading zeros
+			priv = append(make([]byte, 66-len(priv)), priv...)
+		}
+		signer, err := s.NewSigningKey(priv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newTree := func() *secretTree {
+			tree := &secretTree{suite: s, leaves: 2, rows: MemoryRows{}}
+			var first changes
+			tree.start(v.EncryptionSecret.key(), &first)
+			if err := first.write(tree.rows, CID{}); err != nil {
+				t.Fatal(err)
+			}
+			return tree
+		}
+		openPriv := func(encoded []byte) *authContent {
+			t.Helper()
+			m, err := parseMessage(encoded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "encoding", m.marshal(), encoded)
+			sd, err := openSenderData(s, v.SenderDataSecret.key(), m.private)
+			if err != nil || sd.leaf != sender {
+				t.Fatalf("sender %d, %v", sd.leaf, err)
+			}
+			var out changes
+			k, err := newTree().at(ratchetFor(m.private.contentType), sd.leaf, sd.generation, &out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := openPrivate(s, k, sd, m.private)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.verify(s, v.SignaturePub, context); err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		openPub := func(encoded []byte) *authContent {
+			t.Helper()
+			m, err := parseMessage(encoded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "encoding", m.marshal(), encoded)
+			if err := checkPublic(s, v.MembershipKey.key(), m.public, context); err != nil {
+				t.Fatal(err)
+			}
+			a := m.public.authenticated()
+			if err := a.verify(s, v.SignaturePub, context); err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		for _, c := range []struct {
+			typ            ContentType
+			want, pub, prv hexBytes
+		}{
+			{ContentProposal, v.Proposal, v.ProposalPub, v.ProposalPriv},
+			{ContentCommit, v.Commit, v.CommitPub, v.CommitPriv},
+			{ContentApplication, v.Application, nil, v.ApplicationPriv},
+		} {
+			body := func(a *authContent) []byte {
+				if a.content.contentType != c.typ {
+					t.Fatalf("content type %d, want %d", a.content.contentType, c.typ)
+				}
+				if c.typ == ContentApplication {
+					return a.content.application
+				}
+				return a.content.appendBody(nil)
+			}
+			opened := openPriv(c.prv)
+			equal(t, "private content", body(opened), c.want)
+			// And what we protect, we open.
+			again := &authContent{wireFormat: WirePrivateMessage, content: opened.content, auth: framedAuth{confirmationTag: make([]byte, s.HashSize())}}
+			if err := again.sign(s, signer, context); err != nil {
+				t.Fatal(err)
+			}
+			var out changes
+			k, err := newTree().next(ratchetFor(c.typ), sender, &out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "own private", body(openPriv(protectPrivate(s, v.SenderDataSecret.key(), k, again).marshal())), c.want)
+			if c.pub == nil {
+				continue
+			}
+			opened = openPub(c.pub)
+			equal(t, "public content", body(opened), c.want)
+			again = &authContent{wireFormat: WirePublicMessage, content: opened.content, auth: framedAuth{confirmationTag: make([]byte, s.HashSize())}}
+			if err := again.sign(s, signer, context); err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "own public", body(openPub(protectPublic(s, v.MembershipKey.key(), again, context).marshal())), c.want)
+		}
+	})
+}
+
+func TestVectorsWelcome(t *testing.T) {
+	type vector struct {
+		suiteCase
+		InitPriv   hexBytes `json:"init_priv"`
+		KeyPackage hexBytes `json:"key_package"`
+		SignerPub  hexBytes `json:"signer_pub"`
+		Welcome    hexBytes `json:"welcome"`
+	}
+	eachCase(t, "mls/welcome.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+		kp, err := ParseKeyPackage(v.KeyPackage)
+		if err != nil {
+			t.Fatal(err)
+		}
+		initKey, err := s.NewHPKEKey(v.InitPriv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := parseMessage(v.Welcome)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gs, err := m.welcome.open(s, kp, &KeyPackagePrivate{Init: initKey})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pskKey := pskSecret(s, nil)
+		info, err := m.welcome.openGroupInfo(s, gs.joiner, pskKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := info.verify(s, v.SignerPub); err != nil {
+			t.Fatal(err)
+		}
+		sec := scheduleFromJoiner(s, gs.joiner, pskKey, info.context.append(nil))
+		if !s.VerifyMAC(sec.confirmation, info.context.confirmedTranscriptHash, info.confirmationTag) {
+			t.Fatal("confirmation tag does not verify")
+		}
+	})
+}
+
+func TestVectorsMessages(t *testing.T) {
+	var cases []map[string]hexBytes
+	vectors.JSON(t, "mls/messages.json", &cases)
+	if len(cases) == 0 {
+		t.Fatal("no cases")
+	}
+	proposal := func(typ ProposalType) func([]byte) ([]byte, error) {
+		return func(b []byte) ([]byte, error) {
+			r := wire.NewReader(append(wire.AppendUint16(nil, uint16(typ)), b...))
+			p := readProposal(r)
+			if err := r.Done(); err != nil {
+				return nil, err
+			}
+			return p.append(nil)[2:], nil
+		}
+	}
+	whole := func(b []byte) ([]byte, error) {
+		m, err := parseMessage(b)
+		if err != nil {
+			return nil, err
+		}
+		return m.marshal(), nil
+	}
+	decoders := map[string]func([]byte) ([]byte, error){
+		"mls_welcome": whole, "mls_group_info": whole, "mls_key_package": whole,
+		"public_message_application": whole, "public_message_proposal": whole,
+		"public_message_commit": whole, "private_message": whole,
+		"add_proposal":                      proposal(ProposalAdd),
+		"update_proposal":                   proposal(ProposalUpdate),
+		"remove_proposal":                   proposal(ProposalRemove),
+		"pre_shared_key_proposal":           proposal(ProposalPSK),
+		"re_init_proposal":                  proposal(ProposalReInit),
+		"external_init_proposal":            proposal(ProposalExternalInit),
+		"group_context_extensions_proposal": proposal(ProposalGroupContextExtensions),
+		"commit": func(b []byte) ([]byte, error) {
+			r := wire.NewReader(b)
+			c := readCommit(r)
+			if err := r.Done(); err != nil {
+				return nil, err
+			}
+			return c.append(nil), nil
+		},
+		"group_secrets": func(b []byte) ([]byte, error) {
+			r := wire.NewReader(b)
+			g := readGroupSecrets(r)
+			if err := r.Done(); err != nil {
+				return nil, err
+			}
+			return g.append(nil), nil
+		},
+		"ratchet_tree": func(b []byte) ([]byte, error) {
+			s, err := suite.ByID(suite.X25519AES128GCMEd25519)
+			if err != nil {
+				return nil, err
+			}
+			tree, err := treekem.Parse(s, b)
+			if err != nil {
+				return nil, err
+			}
+			return tree.Append(nil), nil
+		},
+	}
+	for i, c := range cases {
+		for name, encoded := range c {
+			decode, ok := decoders[name]
+			if !ok {
+				t.Fatalf("no decoder for %s", name)
+			}
+			again, err := decode(encoded)
+			if err != nil {
+				t.Fatalf("case %d, %s: %v", i, name, err)
+			}
+			equal(t, name, again, encoded)
+			for _, cut := range []int{0, 1, len(encoded) / 2, len(encoded) - 1} {
+				if cut >= len(encoded) {
+					continue
+				}
+				if _, err := decode(encoded[:cut]); err == nil {
+					t.Errorf("case %d, %s: %d of %d bytes decode", i, name, cut, len(encoded))
+				}
+			}
+		}
+	}
+}
+
+func TestVectorsDeserialization(t *testing.T) {
+	var cases []struct {
+		Header hexBytes `json:"vlbytes_header"`
+		Length int      `json:"length"`
+	}
+	vectors.JSON(t, "mls/deserialization.json", &cases)
+	if len(cases) == 0 {
+		t.Fatal("no cases")
+	}
+	for _, c := range cases {
+		r := wire.NewReader(c.Header)
+		if n := r.Varint(); r.Done() != nil || n != c.Length {
+			t.Errorf("%x: %d, %v; want %d", c.Header, n, r.Err(), c.Length)
+		}
+	}
+}
+
+// passiveClient follows a group as someone else's implementation made it.
+type passiveClient struct {
+	suiteCase
+	ExternalPSKs []struct {
+		ID  hexBytes `json:"psk_id"`
+		PSK hexBytes `json:"psk"`
+	} `json:"external_psks"`
+	KeyPackage                hexBytes  `json:"key_package"`
+	SignaturePriv             hexBytes  `json:"signature_priv"`
+	EncryptionPriv            hexBytes  `json:"encryption_priv"`
+	InitPriv                  hexBytes  `json:"init_priv"`
+	Welcome                   hexBytes  `json:"welcome"`
+	RatchetTree               *hexBytes `json:"ratchet_tree"`
+	InitialEpochAuthenticator hexBytes  `json:"initial_epoch_authenticator"`
+	Epochs                    []struct {
+		Proposals          []hexBytes `json:"proposals"`
+		Commit             hexBytes   `json:"commit"`
+		EpochAuthenticator hexBytes   `json:"epoch_authenticator"`
+	} `json:"epochs"`
+}
+
+func (v *passiveClient) run(t *testing.T, s *suite.Suite) {
+	source := func(id PreSharedKeyID) (secret.Key, bool) {
+		for _, p := range v.ExternalPSKs {
+			if id.Type == PSKExternal && bytes.Equal(p.ID, id.ID) {
+				return p.PSK.key(), true
+			}
+		}
+		return secret.Key{}, false
+	}
+	resumption := map[uint64]secret.Key{}
+	kp, err := ParseKeyPackage(v.KeyPackage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kp.check(); err != nil {
+		t.Fatal(err)
+	}
+	private := new(KeyPackagePrivate)
+	if private.Init, err = s.NewHPKEKey(v.InitPriv); err != nil {
+		t.Fatal(err)
+	}
+	if private.Encryption, err = s.NewHPKEKey(v.EncryptionPriv); err != nil {
+		t.Fatal(err)
+	}
+	signer, err := s.NewSigningKey(v.SignaturePriv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := JoinOptions{KeyPackage: kp, Private: private, Signer: signer, PSK: source, Plain: true}
+	if v.RatchetTree != nil {
+		o.RatchetTree = *v.RatchetTree
+	}
+	rows := MemoryRows{}
+	j, err := Join(rows, v.Welcome, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := j.Group
+	equal(t, "initial epoch authenticator", g.EpochAuthenticator(), v.InitialEpochAuthenticator)
+	for i, e := range v.Epochs {
+		resumption[g.Epoch()] = g.ResumptionPSK()
+		po := ProcessOptions{PSK: func(id PreSharedKeyID) (secret.Key, bool) {
+			if id.Type == PSKResumption {
+				k, ok := resumption[id.Epoch]
+				return k, ok
+			}
+			return source(id)
+		}}
+		for _, p := range e.Proposals {
+			if _, err := g.Process(rows, p, po); err != nil {
+				t.Fatalf("epoch %d: proposal: %v", i, err)
+			}
+		}
+		r, err := g.Process(rows, e.Commit, po)
+		if err != nil {
+			t.Fatalf("epoch %d: commit: %v", i, err)
+		}
+		// Every epoch survives a restart.
+		next, past, err := r.Commit.Merge(rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := UnmarshalPast(past.Marshal()); err != nil {
+			t.Fatal(err)
+		}
+		if g, err = Unmarshal(next.Marshal(), signer); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "epoch authenticator", g.EpochAuthenticator(), e.EpochAuthenticator)
+	}
+}
+
+func TestVectorsPassiveClient(t *testing.T) {
+	for _, file := range []string{"passive-client-welcome.json", "passive-client-handling-commit.json", "passive/application.json"} {
+		t.Run(file, func(t *testing.T) {
+			eachCase(t, "mls/"+file, func(v *passiveClient) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *passiveClient) {
+				v.run(t, s)
+			})
+		})
+	}
+}
