@@ -50,7 +50,6 @@ func (c KeystoreCost) scrypt() (n, p int) {
 type keystoreFile struct {
 	Address string         `json:"address"`
 	Crypto  keystoreCrypto `json:"crypto"`
-	ID      string         `json:"id"`
 	Version int            `json:"version"`
 }
 
