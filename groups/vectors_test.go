@@ -54,6 +54,14 @@ func eachCase[T any](t *testing.T, file string, id func(*T) suite.ID, f func(t *
 	}
 }
 
+// padded gives a P-521 private key the leading zeros that the files leave out.
+func padded(s *suite.Suite, key []byte) []byte {
+	if s.ID() == suite.P521AES256GCM {
+		return append(make([]byte, 66-len(key)), key...)
+	}
+	return key
+}
+
 func equal(t *testing.T, what string, got, want []byte) {
 	t.Helper()
 	if !bytes.Equal(got, want) {
@@ -262,11 +270,7 @@ func TestVectorsMessageProtection(t *testing.T) {
 	eachCase(t, "mls/message-protection.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
 		gc := groupContext{suite: s.ID(), groupID: v.GroupID, epoch: v.Epoch, treeHash: v.TreeHash, confirmedTranscriptHash: v.ConfirmedTranscriptHash}
 		context := gc.append(nil)
-		priv := v.SignaturePriv
-		if s.ID() == suite.P521AES256GCM { // written there without its leading zeros
-			priv = append(make([]byte, 66-len(priv)), priv...)
-		}
-		signer, err := s.NewSigningKey(priv)
+		signer, err := s.NewSigningKey(padded(s, v.SignaturePriv))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +381,7 @@ func TestVectorsWelcome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		initKey, err := s.NewHPKEKey(v.InitPriv)
+		initKey, err := s.NewHPKEKey(padded(s, v.InitPriv))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -545,13 +549,13 @@ func (v *passiveClient) run(t *testing.T, s *suite.Suite) {
 		t.Fatal(err)
 	}
 	private := new(KeyPackagePrivate)
-	if private.Init, err = s.NewHPKEKey(v.InitPriv); err != nil {
+	if private.Init, err = s.NewHPKEKey(padded(s, v.InitPriv)); err != nil {
 		t.Fatal(err)
 	}
-	if private.Encryption, err = s.NewHPKEKey(v.EncryptionPriv); err != nil {
+	if private.Encryption, err = s.NewHPKEKey(padded(s, v.EncryptionPriv)); err != nil {
 		t.Fatal(err)
 	}
-	signer, err := s.NewSigningKey(v.SignaturePriv)
+	signer, err := s.NewSigningKey(padded(s, v.SignaturePriv))
 	if err != nil {
 		t.Fatal(err)
 	}
