@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
-	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -27,6 +26,7 @@ type device struct {
 	opk      map[uint32]*secp.PrivateKey
 	kem      map[uint32]*KEMKey
 
+	nextOPK  uint32
 	sessions map[ID]*stored
 	seen     map[ID]bool // of first messages, for the life of the prekeys
 }
@@ -56,6 +56,7 @@ func newDevice(tb testing.TB, name string) *device {
 		tb: tb, ik: ik, id: Identity{IK: ik.PublicKey(), SK: sk.PublicKey()},
 		spk:      map[uint32]*secp.PrivateKey{7: must(secp.GenerateKey())},
 		opk:      map[uint32]*secp.PrivateKey{},
+		nextOPK:  100,
 		kem:      map[uint32]*KEMKey{9: must(GenerateKEMKey())},
 		sessions: map[ID]*stored{}, seen: map[ID]bool{},
 	}
@@ -79,14 +80,15 @@ func (d *device) SignedPrekey(id uint32) (*secp.PrivateKey, error)  { return loo
 func (d *device) OneTimePrekey(id uint32) (*secp.PrivateKey, error) { return lookup(d.opk, id) }
 func (d *device) KEMKey(id uint32) (*KEMKey, error)                 { return lookup(d.kem, id) }
 
-// bundle publishes the device's prekeys, with a one-time prekey if there is one.
+// bundle publishes the device's prekeys, with a one-time prekey that nobody was
+// given before, if there is one.
 func (d *device) bundle() PrekeyBundle {
 	b := PrekeyBundle{
 		Identity: d.id, SPKID: 7, SPK: d.spk[7].PublicKey(), EKID: 9, EK: d.kem[9].Public(), InboxKey: d.inboxKey,
 	}
-	for _, id := range slices.Sorted(maps.Keys(d.opk)) {
-		b.OPK = &OneTimePrekey{ID: id, Key: d.opk[id].PublicKey()}
-		break
+	if k := d.opk[d.nextOPK]; k != nil {
+		b.OPK = &OneTimePrekey{ID: d.nextOPK, Key: k.PublicKey()}
+		d.nextOPK++
 	}
 	return b
 }

@@ -87,17 +87,18 @@ func TestWithoutOneTimePrekey(t *testing.T) {
 
 func TestBadBundle(t *testing.T) {
 	a, b := newDevice(t, "alice"), newDevice(t, "bob")
+	good := b.bundle()
 	for name, spoil := range map[string]func(*PrekeyBundle){
 		"no identity":  func(p *PrekeyBundle) { p.Identity.IK = secp.PublicKey{} },
 		"no SK":        func(p *PrekeyBundle) { p.Identity.SK = secp.PublicKey{} },
 		"no SPK":       func(p *PrekeyBundle) { p.SPK = secp.PublicKey{} },
-		"no OPK key":   func(p *PrekeyBundle) { p.OPK.Key = secp.PublicKey{} },
+		"no OPK key":   func(p *PrekeyBundle) { p.OPK = &OneTimePrekey{ID: p.OPK.ID} },
 		"short KEM":    func(p *PrekeyBundle) { p.EK = p.EK[1:] },
 		"KEM modulus":  func(p *PrekeyBundle) { p.EK = bytes.Repeat([]byte{0xff}, KEMPublicSize) },
 		"KEM missing":  func(p *PrekeyBundle) { p.EK = nil },
 		"our own keys": func(p *PrekeyBundle) { p.Identity = a.id },
 	} {
-		bundle := b.bundle()
+		bundle := good
 		spoil(&bundle)
 		if _, err := Initiate(a.id, a.ik, bundle, nil); !errors.Is(err, ErrBundle) {
 			t.Errorf("%s: %v", name, err)

@@ -20,10 +20,13 @@ func (s *Session) ReceiveTags(window int) []TagEntry {
 
 // TagDiff returns what to add to and what to drop from an index that holds
 // old.ReceiveTags(window), to make it hold s.ReceiveTags(window); s is a later
-// state of old. Its cost is that of the entries it returns.
+// state of old, which is not erased yet, or old is nil. Its cost is that of the
+// entries it returns.
 func (s *Session) TagDiff(old *Session, window int) (add, drop []TagEntry) {
-	window = clampWindow(window)
-	w := uint64(window)
+	if old == nil {
+		return s.ReceiveTags(window), nil
+	}
+	w := uint64(clampWindow(window))
 	if s.recvChain == old.recvChain {
 		drop = appendTags(nil, old.hkr, old.recvChain, old.nr, min(s.nr, old.nr+w))
 		add = appendTags(nil, s.hkr, s.recvChain, max(old.nr+w, s.nr), s.nr+w)

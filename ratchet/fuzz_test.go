@@ -1,0 +1,163 @@
+package ratchet
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+	"testing"
+)
+
+func FuzzParseSession(f *testing.F) {
+	a, b, id := pair(f)
+	f.Add(a.sessions[id].state)
+	f.Add(b.sessions[id].state)
+	f.Add(a.sessions[a.start(b, "hello")].state)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s, err := ParseSession(in)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(s.Marshal().Bytes(), in) {
+			t.Fatal("re-encodes differently")
+		}
+		// Whatever was parsed can be used without a panic.
+		s.ReceiveTags(2)
+		if next, m, err := s.Encrypt([]byte("x"), nil, testTime); err == nil {
+			_, _ = next.Decrypt(Incoming{Message: m}, testTime)
+		}
+	})
+}
+
+func FuzzParseSkippedKey(f *testing.F) {
+	a, b, id := pair(f)
+	a.send(id, "lost")
+	b.expect(a.send(id, "read"), "read")
+	for _, r := range b.sessions[id].skipped {
+		f.Add(r.bytes)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if k, err := ParseSkippedKey(in); err == nil && !bytes.Equal(k.Marshal().Bytes(), in) {
+			t.Fatal("re-encodes differently")
+		}
+	})
+}
+
+func FuzzParsePreamble(f *testing.F) {
+	a, b := newDevice(f, "alice"), newDevice(f, "bob")
+	f.Add(a.load(a.start(b, "hello")).pre.marshal())
+	clear(b.opk)
+	f.Add(a.load(a.start(b, "")).pre.marshal())
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if p, err := parsePreamble(in); err == nil && !bytes.Equal(p.marshal(), in) {
+			t.Fatal("re-encodes differently")
+		}
+	})
+}
+
+func FuzzParseHeader(f *testing.F) {
+	f.Add((&header{pn: 1, n: 2}).marshal())
+	f.Add((&header{ext: []ext{{1, []byte("a")}, {2, nil}}}).marshal())
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if h, err := parseHeader(in); err == nil && !bytes.Equal(h.marshal(), in) {
+			t.Fatal("re-encodes differently")
+		}
+	})
+}
+
+// fuzzPair is made once per process: the fuzzer's inputs are bodies for it.
+var fuzzPair = sync.OnceValues(func() (*device, *Session) {
+	_, b, id := pair(panicTB{})
+	return b, b.load(id)
+})
+
+// panicTB is a testing.TB for setups outside a test.
+type panicTB struct{ testing.TB }
+
+func (panicTB) Helper()               {}
+func (panicTB) Fatal(args ...any)     { panic(args) }
+func (panicTB) Fatalf(string, ...any) { panic("setup failed") }
+
+func FuzzDecrypt(f *testing.F) {
+	_, s := fuzzPair()
+	f.Add(make([]byte, 256), false)
+	f.Add(bytes.Repeat([]byte{0xff}, 1024), true)
+	f.Fuzz(func(t *testing.T, in []byte, mask bool) {
+		before := s.Marshal().Bytes()
+		body := bytes.Clone(in)
+		if mask && len(body) > nonceSize+maskSize {
+			// Reach the AEAD: a mask that fits.
+			plain := append([]byte{0, 0, 0, headerSize + aeadTag}, 0, 0, 0, 0)
+			for i, k := range frameMask(tagKey(s.hkr), body[:nonceSize]) {
+				body[nonceSize+i] = plain[i] ^ k
+			}
+		}
+		m := Message{Tag: messageTag(tagKey(s.hkr), 1), Body: body}
+		if _, err := s.Decrypt(Incoming{Message: m}, testTime); !errors.Is(err, ErrDecrypt) {
+			t.Fatalf("garbage: %v", err)
+		}
+		if !bytes.Equal(s.Marshal().Bytes(), before) {
+			t.Fatal("the state changed")
+		}
+	})
+}
+
+// FuzzHeader seals arbitrary header plaintexts as the peer could.
+func FuzzHeader(f *testing.F) {
+	b, s := fuzzPair()
+	f.Add((&header{dh: s.dhr, n: 1}).marshal(), false)
+	f.Add((&header{dh: b.id.IK.Compressed(), pn: 5, n: 1}).marshal(), true)
+	f.Fuzz(func(t *testing.T, plain []byte, next bool) {
+		hk := s.hkr
+		if next {
+			hk = s.nhkr
+		}
+		hn := make([]byte, nonceSize)
+		body := append(bytes.Clone(hn), frameMask(tagKey(hk), hn)...)
+		size := len(plain) + aeadTag
+		for i := range 4 {
+			body[nonceSize+i] ^= byte(size >> (8 * (3 - i)))
+		}
+		body = xaead(hk.Bytes()).Seal(body, hn, plain, s.id[:])
+		body = append(body, make([]byte, 40)...)
+		m := Message{Body: body}
+		if h, err := parseHeader(plain); err == nil {
+			m.Tag = messageTag(tagKey(hk), h.n)
+		}
+		if _, err := s.Decrypt(Incoming{Message: m}, testTime); err == nil {
+			t.Fatal("content without a key opened")
+		}
+	})
+}
+
+func FuzzPeekFirst(f *testing.F) {
+	d, _ := fuzzPair()
+	a := newDevice(f, "alice")
+	f.Add(a.send(a.start(d, "hello"), "x").Body, uint8(0))
+	f.Add(make([]byte, 4096), uint8(1))
+	f.Add(make([]byte, 4096), uint8(2))
+	f.Fuzz(func(t *testing.T, in []byte, layer uint8) {
+		tag := FirstTag(d.inboxKey, testTime)
+		body := in
+		if layer >= 2 { // as a preamble that its sender sealed rightly
+			enc, sealed, err := hpkeSuite().SealBase(d.id.IK.Uncompressed(), firstInfo(&d.id), firstAD(tag), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = append(cat(enc, lp(sealed)), make([]byte, 256)...)
+		}
+		if layer >= 1 {
+			fn := make([]byte, nonceSize)
+			body = xaead(expand(d.inboxKey[:], labelFirstSeal, keySize)).Seal(fn, fn, body, firstAD(tag))
+		}
+		first, err := PeekFirst(d.id, d.ik, d.inboxKey, Message{Tag: tag, Body: body}, testTime)
+		if err != nil {
+			if !errors.Is(err, ErrDecrypt) && !errors.Is(err, ErrVersion) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if _, err := first.Accept(d.id, d.ik, d, nil, testTime); err == nil {
+			t.Fatal("garbage was accepted")
+		}
+	})
+}
