@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
@@ -17,9 +18,8 @@ const (
 	meshD          = 8
 	meshLow        = 6
 	meshHigh       = 12
-	heartbeat      = 700 * time.Millisecond
-	historyLength  = 6
-	historyGossip  = 3
+	historyLength  = 4200 * time.Millisecond // how long a message can be asked for
+	historyGossip  = 2100 * time.Millisecond // how long it is offered
 	queueSize      = 1024
 	maxSubsPerRPC  = 2 * MaxShards
 	scoreInterval  = 12 * time.Second
@@ -39,9 +39,11 @@ func (n *Node) startGossip() error {
 	}
 	params := pubsub.DefaultGossipSubParams()
 	params.D, params.Dlo, params.Dhi = meshD, meshLow, meshHigh
-	params.HeartbeatInterval = heartbeat
-	params.HistoryLength, params.HistoryGossip = historyLength, historyGossip
+	params.HeartbeatInterval = n.opts.Heartbeat
+	params.HistoryLength = max(2, int(historyLength/n.opts.Heartbeat))
+	params.HistoryGossip = max(1, int(historyGossip/n.opts.Heartbeat))
 	score, thresholds := scoring(names)
+	quiet := slog.New(slog.DiscardHandler) // it logs each message
 	ps, err := pubsub.NewGossipSub(n.done, n.host,
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
 		pubsub.WithNoAuthor(),
@@ -55,8 +57,8 @@ func (n *Node) startGossip() error {
 			pubsub.NewAllowlistSubscriptionFilter(names...), maxSubsPerRPC)),
 		pubsub.WithPeerScore(score, thresholds),
 		pubsub.WithRawTracer((*tracer)(n)),
-		pubsub.WithLogger(n.opts.Logger),
-		pubsub.WithRPCLogger(n.opts.Logger),
+		pubsub.WithLogger(quiet),
+		pubsub.WithRPCLogger(quiet),
 	)
 	if err != nil {
 		return fmt.Errorf("transport: gossipsub: %w", err)
@@ -67,6 +69,7 @@ func (n *Node) startGossip() error {
 			return fmt.Errorf("transport: shard %d: %w", shard, err)
 		}
 	}
+	n.wg.Go(n.watchRoster)
 	return nil
 }
 
@@ -81,16 +84,11 @@ func (n *Node) joinShard(shard int, name string) error {
 		return err
 	}
 	n.topics = append(n.topics, topic)
-	handler, err := topic.EventHandler()
-	if err != nil {
-		return err
-	}
 	sub, err := topic.Subscribe(pubsub.WithBufferSize(queueSize))
 	if err != nil {
 		return err
 	}
 	n.wg.Go(func() { n.readShard(shard, sub) })
-	n.wg.Go(func() { n.watchShard(shard, handler) })
 	return nil
 }
 
@@ -151,20 +149,6 @@ func (n *Node) readShard(shard int, sub *pubsub.Subscription) {
 	}
 }
 
-// watchShard tells of peers that start to listen. It ends with the node.
-func (n *Node) watchShard(shard int, handler *pubsub.TopicEventHandler) {
-	defer handler.Cancel()
-	for {
-		e, err := handler.NextPeerEvent(n.done)
-		if err != nil {
-			return
-		}
-		if e.Type == pubsub.PeerJoin {
-			n.emit(PeerEvent{Kind: PeerJoined, Peer: e.Peer, Shard: shard})
-		}
-	}
-}
-
 // Publish sends an envelope to everyone who listens to a shard, and returns when
 // it is queued for each peer that is connected. If the network asks for work
 // that the envelope does not have, Publish mints it. It returns ErrNoPeers when
@@ -184,6 +168,7 @@ func (n *Node) Publish(ctx context.Context, shard int, e Envelope) error {
 	defer n.wg.Done()
 	if n.ShardPeers(shard) == 0 {
 		n.counters.publishedNone.Add(1)
+		n.forgetRoster(shard)
 		return ErrNoPeers
 	}
 	if e.CheckWork(n.opts.WorkBits) != nil {

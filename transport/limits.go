@@ -44,6 +44,7 @@ const (
 // Defaults of the options.
 const (
 	defaultBuffer        = 1024
+	defaultHeartbeat     = 700 * time.Millisecond
 	defaultStreamTimeout = 10 * time.Second
 	defaultRedialMin     = 500 * time.Millisecond
 	defaultRedialMax     = time.Minute

@@ -74,9 +74,12 @@ type Node struct {
 	slots      *slots
 	counters   counters
 
+	rosterHint chan struct{} // one place, to the goroutine of watchRoster
+
 	mu     sync.Mutex
 	closed bool                // guarded by mu
 	joined chan struct{}       // guarded by mu: closed and replaced when a peer joins a shard
+	roster []map[peer.ID]bool  // guarded by mu: by shard, who was told of by PeerJoined
 	kept   map[peer.ID]*keeper // guarded by mu
 
 	// done ends when the node closes. It is the parent of every context that
@@ -132,7 +135,9 @@ func Open(ctx context.Context, opts Options) (*Node, error) {
 		gossipRate: newBuckets(opts.GossipRate, opts.GossipBurst),
 		streamRate: newBuckets(opts.StreamRate, opts.StreamBurst),
 		slots:      newSlots(maxStreams, maxStreamsPerPeer),
+		rosterHint: make(chan struct{}, 1),
 		joined:     make(chan struct{}),
+		roster:     make([]map[peer.ID]bool, opts.Shards),
 		kept:       make(map[peer.ID]*keeper),
 	}
 	n.done, n.stop = context.WithCancel(context.Background())
@@ -413,40 +418,6 @@ func (n *Node) dispatch() {
 			return
 		case e := <-n.events:
 			n.opts.OnPeer(e)
-		}
-	}
-}
-
-// ShardPeers returns how many connected peers listen to a shard.
-func (n *Node) ShardPeers(shard int) int {
-	if shard < 0 || shard >= len(n.topics) {
-		return 0
-	}
-	return len(n.topics[shard].ListPeers())
-}
-
-// WaitPeers waits until at least count peers listen to a shard. It returns
-// ErrShard, ErrClosed, or the context's error.
-func (n *Node) WaitPeers(ctx context.Context, shard, count int) error {
-	if shard < 0 || shard >= n.opts.Shards {
-		return ErrShard
-	}
-	for {
-		n.mu.Lock()
-		joined, closed := n.joined, n.closed
-		n.mu.Unlock()
-		if closed {
-			return ErrClosed
-		}
-		if n.ShardPeers(shard) >= count {
-			return nil
-		}
-		select {
-		case <-joined:
-		case <-n.done.Done():
-			return ErrClosed
-		case <-ctx.Done():
-			return fmt.Errorf("transport: waiting for peers: %w", ctx.Err())
 		}
 	}
 }

@@ -44,6 +44,9 @@ type Options struct {
 	// Logger gets what an operator may want to know. If nil, nothing is logged.
 	Logger *slog.Logger
 
+	// Heartbeat is how often gossipsub mends its mesh. A peer that joins is not
+	// passed what others publish before the next one, so tests shorten it.
+	Heartbeat time.Duration
 	// StreamTimeout bounds each request on a stream, from first byte to last.
 	StreamTimeout time.Duration
 	// RedialMin and RedialMax bound the time between dials of a kept peer.
@@ -117,6 +120,7 @@ func (o *Options) check() error {
 	if o.Buffer <= 0 {
 		o.Buffer = defaultBuffer
 	}
+	setDuration(&o.Heartbeat, defaultHeartbeat)
 	setDuration(&o.StreamTimeout, defaultStreamTimeout)
 	setDuration(&o.RedialMin, defaultRedialMin)
 	setDuration(&o.RedialMax, defaultRedialMax)

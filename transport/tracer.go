@@ -35,16 +35,26 @@ func (t *tracer) DropRPC(rpc *pubsub.RPC, _ peer.ID) {
 	t.counters.outboundDrops.Add(uint64(len(rpc.GetPublish())))
 }
 
+// RecvRPC hints at a change of who listens where.
+func (t *tracer) RecvRPC(rpc *pubsub.RPC) {
+	if len(rpc.GetSubscriptions()) > 0 {
+		(*Node)(t).hintRoster()
+	}
+}
+
+// OnNewOutboundStream hints at a peer that can be sent to.
+func (t *tracer) OnNewOutboundStream(peer.ID, protocol.ID) { (*Node)(t).hintRoster() }
+
+// OnClosedOutboundStream hints at one that cannot.
+func (t *tracer) OnClosedOutboundStream(peer.ID) { (*Node)(t).hintRoster() }
+
 // The rest is not counted.
 
-func (t *tracer) OnNewOutboundStream(peer.ID, protocol.ID) {}
-func (t *tracer) OnClosedOutboundStream(peer.ID)           {}
-func (t *tracer) Join(string)                              {}
-func (t *tracer) Leave(string)                             {}
-func (t *tracer) Graft(peer.ID, string)                    {}
-func (t *tracer) Prune(peer.ID, string)                    {}
-func (t *tracer) ValidateMessage(*pubsub.Message)          {}
-func (t *tracer) DeliverMessage(*pubsub.Message)           {}
-func (t *tracer) ThrottlePeer(peer.ID)                     {}
-func (t *tracer) RecvRPC(*pubsub.RPC)                      {}
-func (t *tracer) SendRPC(*pubsub.RPC, peer.ID)             {}
+func (t *tracer) Join(string)                     {}
+func (t *tracer) Leave(string)                    {}
+func (t *tracer) Graft(peer.ID, string)           {}
+func (t *tracer) Prune(peer.ID, string)           {}
+func (t *tracer) ValidateMessage(*pubsub.Message) {}
+func (t *tracer) DeliverMessage(*pubsub.Message)  {}
+func (t *tracer) ThrottlePeer(peer.ID)            {}
+func (t *tracer) SendRPC(*pubsub.RPC, peer.ID)    {}
