@@ -6,9 +6,10 @@
 // Close.
 //
 // The contracts are ours, written to the interfaces of EIP-137 (registry),
-// EIP-181 (reverse names), EIP-2304 (addresses by coin), ENSIP-10 (wildcards)
-// and ERC-3668 (off-chain look-ups); their Solidity sources and compiled
-// artefacts are in contracts. The registry is where every chain has it.
+// EIP-181 (reverse names), EIP-2304 (addresses by coin), ENSIP-10 (wildcards),
+// ERC-3668 (off-chain look-ups) and ENSIP-23 (universal resolver); their
+// Solidity sources and compiled artefacts are in contracts. The registry is
+// where every chain has it.
 //
 // Nothing here is safe for value: whoever holds a Chain can rename anybody.
 package devchain
@@ -54,10 +55,20 @@ type Chain struct {
 	err    error // what Close returned first
 }
 
+// Options are what chains differ in.
+type Options struct {
+	// UniversalResolver puts a universal resolver on the chain, through which
+	// clients then resolve. Without it they go to the registry.
+	UniversalResolver bool
+}
+
 // Start brings a chain up: the ENS contracts are in its genesis block, with
 // "eth" owned by the chain itself, and JSON-RPC is served when Start returns.
 // The context bounds the start alone; Close ends the chain.
-func Start(ctx context.Context) (*Chain, error) {
+func Start(ctx context.Context) (*Chain, error) { return StartWith(ctx, Options{}) }
+
+// StartWith is Start with options.
+func StartWith(ctx context.Context, opts Options) (*Chain, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -65,7 +76,7 @@ func Start(ctx context.Context) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	alloc, err := genesis(f.address)
+	alloc, err := genesis(f.address, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,9 @@ var (
 	// OffchainResolver sends its clients to a gateway (ERC-3668): see
 	// SetGateway.
 	OffchainResolver = common.HexToAddress("0x00dEc0DE00000000000000000000000000000004")
+	// UniversalResolver is where every chain has it that has one (ENSIP-23), here
+	// with Options.UniversalResolver.
+	UniversalResolver = common.HexToAddress("0xeEeEEEeE14D718C2B47D9923Deab1335E144EeEe")
 )
 
 //go:embed contracts/artifacts/*.json
@@ -101,20 +104,24 @@ func pack(contract, name string, args ...any) ([]byte, error) {
 	return append(m.ID[:len(m.ID):len(m.ID)], data...), nil
 }
 
-// contracts are the contracts of the genesis block and their addresses.
+// contracts are our contracts and where the genesis block has them.
 var contracts = map[string]common.Address{
-	"ENSRegistry":      Registry,
-	"PublicResolver":   PublicResolver,
-	"ReverseRegistrar": ReverseRegistrar,
-	"WildcardResolver": WildcardResolver,
-	"OffchainResolver": OffchainResolver,
+	"ENSRegistry":       Registry,
+	"PublicResolver":    PublicResolver,
+	"ReverseRegistrar":  ReverseRegistrar,
+	"WildcardResolver":  WildcardResolver,
+	"OffchainResolver":  OffchainResolver,
+	"UniversalResolver": UniversalResolver,
 }
 
 // genesis is the state of block 0: the contracts, their first records, and the
 // faucet's ether.
-func genesis(faucet common.Address) (types.GenesisAlloc, error) {
+func genesis(faucet common.Address, opts Options) (types.GenesisAlloc, error) {
 	alloc := types.GenesisAlloc{faucet: {Balance: faucetWei}}
 	for name, at := range contracts {
+		if at == UniversalResolver && !opts.UniversalResolver {
+			continue
+		}
 		a, err := loadArtifact(name)
 		if err != nil {
 			return nil, err

@@ -50,6 +50,9 @@ const sourceHash = hash.digest('hex');
 mkdirSync(join(here, 'artifacts'), { recursive: true });
 for (const file of Object.keys(sources)) {
   for (const [name, c] of Object.entries(output.contracts[file] ?? {})) {
+    if (c.evm.bytecode.object === '') {
+      continue; // an interface
+    }
     writeFileSync(join(here, 'artifacts', `${name}.json`), JSON.stringify({
       contractName: name,
       sourceHash,
