@@ -1,0 +1,161 @@
+package treekem
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/parley-im/parley/internal/suite"
+)
+
+// benchGroups runs f for groups of several sizes and suites. Every group has
+// had a commit from each of its members, so that no parent is blank and the
+// path secrets go to as few nodes as they can.
+func benchGroups(b *testing.B, f func(b *testing.B, w *world)) {
+	for _, id := range []suite.ID{suite.Secp256k1ChaCha20Poly1305, suite.X25519AES128GCMEd25519} {
+		for _, n := range []int{2, 16, 128, 1024} {
+			b.Run(fmt.Sprintf("suite=%04x/members=%d", uint16(id), n), func(b *testing.B) {
+				w := benchWorld(b, id, n)
+				b.ReportAllocs()
+				b.ResetTimer()
+				f(b, w)
+			})
+		}
+	}
+}
+
+type benchKey struct {
+	id suite.ID
+	n  int
+}
+
+// benchWorlds keeps the groups, which take long to make; nobody changes them.
+var benchWorlds = map[benchKey]*world{}
+
+func benchWorld(b *testing.B, id suite.ID, n int) *world {
+	b.Helper()
+	if w, ok := benchWorlds[benchKey{id, n}]; ok {
+		return w
+	}
+	w := newWorld(b, mustSuite(b, id), n)
+	for k := range LeafIndex(n) {
+		// Leaf 0 comes last, and so knows all its path without having followed.
+		i := LeafIndex(n) - 1 - k
+		path, err := CreatePath(w.tree, PathParams{Sender: i, GroupID: testGroup, Signer: w.signers[i]})
+		if err != nil {
+			b.Fatal(err)
+		}
+		w.privates[i] = path.Private()
+		path.Erase()
+	}
+	benchWorlds[benchKey{id, n}] = w
+	return w
+}
+
+func benchPath(b *testing.B, w *world, tree *Tree, sender LeafIndex) *UpdatePath {
+	b.Helper()
+	path, err := CreatePath(tree, PathParams{Sender: sender, GroupID: testGroup, Signer: w.signers[sender]})
+	if err != nil {
+		b.Fatal(err)
+	}
+	update, err := path.Encrypt(tree.Hash())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return update
+}
+
+// One member's path: keys, parent hashes, signature, and all ciphertexts.
+func BenchmarkCreatePath(b *testing.B) {
+	benchGroups(b, func(b *testing.B, w *world) {
+		for b.Loop() {
+			benchPath(b, w, w.tree.Clone(), 0)
+		}
+	})
+}
+
+// Another member's path, merged with all its checks and opened.
+func BenchmarkApplyPath(b *testing.B) {
+	benchGroups(b, func(b *testing.B, w *world) {
+		sender := LeafIndex(w.tree.Width() - 1)
+		sent := w.tree.Clone()
+		update := benchPath(b, w, sent, sender)
+		context := sent.Hash()
+		for b.Loop() {
+			tree := w.tree.Clone()
+			if err := tree.Merge(testGroup, sender, update, nil); err != nil {
+				b.Fatal(err)
+			}
+			if _, _, err := w.privates[0].Open(tree, sender, update, nil, context); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// One leaf added to a staged clone, and the new tree hash.
+func BenchmarkAddOne(b *testing.B) {
+	benchGroups(b, func(b *testing.B, w *world) {
+		p := newPerson(b, w.s)
+		for b.Loop() {
+			tree := w.tree.Clone()
+			if err := tree.Remove(0); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := tree.Add(p.leaf); err != nil {
+				b.Fatal(err)
+			}
+			tree.Hash()
+		}
+	})
+}
+
+// As many leaves as the group has, added to a group of one, and the tree hash:
+// the time for each member must not grow with their number.
+func BenchmarkAddAll(b *testing.B) {
+	benchGroups(b, func(b *testing.B, w *world) {
+		var leaves []*LeafNode
+		for _, l := range w.tree.Leaves() {
+			leaves = append(leaves, l)
+		}
+		for b.Loop() {
+			tree := New(w.s, leaves[0])
+			for _, l := range leaves[1:] {
+				if _, err := tree.Add(l); err != nil {
+					b.Fatal(err)
+				}
+			}
+			tree.Hash()
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(leaves)), "ns/member")
+	})
+}
+
+// The tree hash after one leaf changed.
+func BenchmarkTreeHash(b *testing.B) {
+	benchGroups(b, func(b *testing.B, w *world) {
+		tree := w.tree.Clone()
+		for b.Loop() {
+			l, _ := tree.Leaf(0)
+			if err := tree.Update(0, l); err != nil {
+				b.Fatal(err)
+			}
+			tree.Hash()
+		}
+	})
+}
+
+// A tree received by a joiner: parsed, and checked whole.
+func BenchmarkParseAndValidate(b *testing.B) {
+	benchGroups(b, func(b *testing.B, w *world) {
+		encoded := w.tree.Append(nil)
+		for b.Loop() {
+			tree, err := Parse(w.s, encoded)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := tree.Validate(testGroup); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
