@@ -238,11 +238,31 @@ func TestValues(t *testing.T) {
 	s := create(t, t.TempDir())
 	text, number := "p", int64(7)
 	good := []struct{ in, out any }{
-		{1, 1}, {int8(-3), int8(-3)}, {uint32(math.MaxUint32), uint32(math.MaxUint32)}, {uint64(math.MaxInt64), uint64(math.MaxInt64)},
-		{int64(math.MinInt64), int64(math.MinInt64)}, {kind(9), kind(9)}, {true, true}, {false, false}, {1.5, 1.5}, {float32(2.5), float32(2.5)},
-		{"héllo\x00x", "héllo\x00x"}, {"", ""}, {name("n"), name("n")}, {[]byte("b"), []byte("b")}, {[]byte{}, []byte{}}, {[]byte(nil), []byte(nil)},
-		{raw("r"), raw("r")}, {id{1, 2, 3, 4}, id{1, 2, 3, 4}}, {nil, (*string)(nil)}, {(*string)(nil), []byte(nil)}, {&text, &text}, {&number, int64(7)},
-		{nil, raw(nil)}, {2, float64(2)}, {"t", []byte("t")},
+		{1, 1},
+		{int8(-3), int8(-3)},
+		{uint32(math.MaxUint32), uint32(math.MaxUint32)},
+		{uint64(math.MaxInt64), uint64(math.MaxInt64)},
+		{int64(math.MinInt64), int64(math.MinInt64)},
+		{kind(9), kind(9)},
+		{true, true},
+		{false, false},
+		{1.5, 1.5},
+		{float32(2.5), float32(2.5)},
+		{"héllo\x00x", "héllo\x00x"},
+		{"", ""},
+		{name("n"), name("n")},
+		{[]byte("b"), []byte("b")},
+		{[]byte{}, []byte{}},
+		{[]byte(nil), []byte(nil)},
+		{raw("r"), raw("r")},
+		{id{1, 2, 3, 4}, id{1, 2, 3, 4}},
+		{nil, (*string)(nil)},
+		{(*string)(nil), []byte(nil)},
+		{&text, &text},
+		{&number, int64(7)},
+		{nil, raw(nil)},
+		{2, float64(2)},
+		{"t", []byte("t")},
 	}
 	must(t, s.View(context.Background(), func(tx *Tx) error {
 		for _, c := range good {
@@ -272,8 +292,22 @@ func TestValues(t *testing.T) {
 			key secret.Key
 		)
 		for _, c := range []struct{ in, dest any }{
-			{200, &i8}, {-1, &u}, {"1", &i}, {nil, &i}, {nil, &i64}, {nil, &str}, {5, &str}, {5, &b}, {"x", &f}, {[]byte{1, 2, 3}, &arr},
-			{nil, &arr}, {"x", &p}, {[]byte{1}, &key}, {1, i}, {1, nil}, {1.5, &i},
+			{200, &i8},
+			{-1, &u},
+			{"1", &i},
+			{nil, &i},
+			{nil, &i64},
+			{nil, &str},
+			{5, &str},
+			{5, &b},
+			{"x", &f},
+			{[]byte{1, 2, 3}, &arr},
+			{nil, &arr},
+			{"x", &p},
+			{[]byte{1}, &key},
+			{1, i},
+			{1, nil},
+			{1.5, &i},
 		} {
 			if err := tx.QueryRow("SELECT ?", c.in).Scan(c.dest); err == nil {
 				t.Errorf("%T went into %T", c.in, c.dest)
