@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/accounts/abi/bind"
@@ -42,14 +43,17 @@ type ENSOptions struct {
 // [Resolver] and a [ReverseResolver], and safe for concurrent use.
 //
 // It trusts the endpoint for the chain's state, and nobody else: names are
-// normalised by ENSIP-15 before they are hashed, wildcard resolvers are found as
-// ENSIP-10 has it, off-chain answers count only when the contract's callback
-// accepts them (ERC-3668), and a reverse record only when the name leads back.
+// normalised by ENSIP-15 before they are hashed, resolvers are found by the
+// universal resolver where the chain has one (ENSIP-23) and through the registry
+// otherwise, wildcards included (ENSIP-10), off-chain answers count only when
+// the contract's callback accepts them (ERC-3668), and a reverse record only
+// when the name leads back.
 type ENS struct {
 	client    *ethclient.Client
 	transport *http.Transport // of the client, or nil
 	gateways  *gateways
 	timeout   time.Duration
+	universal atomic.Pointer[bool] // what hasUniversal found, or nil
 }
 
 var (
@@ -188,6 +192,11 @@ func (e *ENS) ask(ctx context.Context, name, method string, args ...any) ([]byte
 	question, err := abi.Pack(method, args...)
 	if err != nil {
 		return nil, &unavailableError{what: "internal error", err: err}
+	}
+	if has, err := e.hasUniversal(ctx); err != nil {
+		return nil, err
+	} else if has {
+		return e.askUniversal(ctx, name, question)
 	}
 	at, exact, err := e.findResolver(ctx, name)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"github.com/ethereum/go-ethereum/accounts/abi"
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
-	"github.com/ethereum/go-ethereum/crypto"
 )
 
 // lookupABI is OffchainLookup for go-ethereum's ABI code, the other opinion.
@@ -38,12 +37,6 @@ func sameLookup(a, b *offchainLookup) bool {
 }
 
 func TestDecodeLookup(t *testing.T) {
-	if !bytes.Equal(lookupABI.ID[:4], selOffchainLookup[:]) {
-		t.Errorf("selector is %x", lookupABI.ID[:4])
-	}
-	if got := crypto.Keccak256([]byte("resolve(bytes,bytes)"))[:4]; !bytes.Equal(got, selResolve[:]) {
-		t.Errorf("selector is %x", got)
-	}
 	l := &offchainLookup{
 		sender:   common.HexToAddress("0x1234"),
 		urls:     []string{"https://a.example/{sender}/{data}.json", "", "https://b.example"},

@@ -142,7 +142,7 @@ func (e *ENS) callOffchain(ctx context.Context, to common.Address, data []byte) 
 		if l.sender != to {
 			return nil, &unavailableError{what: "the name's contract asks for an off-chain look-up of another contract"}
 		}
-		answer, err := e.gateways.ask(ctx, l)
+		answer, err := e.gateways.ask(ctx, l, 0)
 		if err != nil {
 			return nil, err
 		}

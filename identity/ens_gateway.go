@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -123,8 +124,12 @@ func (g *gateways) allowedURL(u *url.URL) bool {
 }
 
 // ask brings a look-up to its gateways, one after another, and returns the first
-// answer. It fails with an ErrNameUnavailable.
-func (g *gateways) ask(ctx context.Context, l *offchainLookup) ([]byte, error) {
+// answer. depth counts the batches it is in. It fails with an
+// ErrNameUnavailable.
+func (g *gateways) ask(ctx context.Context, l *offchainLookup, depth int) ([]byte, error) {
+	if slices.Contains(l.urls, batchGatewayURL) {
+		return g.askBatch(ctx, l.callData, depth+1)
+	}
 	err := errors.New("identity: no gateway is named")
 	for _, template := range l.urls {
 		var answer []byte

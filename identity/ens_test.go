@@ -20,9 +20,19 @@ import (
 	"github.com/parley-im/parley/internal/devchain"
 )
 
-func startChain(t *testing.T) *devchain.Chain {
+// onBothChains runs a test on a chain where names are resolved through the
+// registry, and on one where a universal resolver does it.
+func onBothChains(t *testing.T, test func(*testing.T, *devchain.Chain)) {
+	for _, universal := range []bool{false, true} {
+		t.Run(map[bool]string{false: "registry", true: "universal"}[universal], func(t *testing.T) {
+			test(t, startChain(t, universal))
+		})
+	}
+}
+
+func startChain(t *testing.T, universal bool) *devchain.Chain {
 	t.Helper()
-	c, err := devchain.Start(t.Context())
+	c, err := devchain.StartWith(t.Context(), devchain.Options{UniversalResolver: universal})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,8 +72,9 @@ var (
 	bob   = common.HexToAddress("0xb0b0000000000000000000000000000000000002")
 )
 
-func TestENS(t *testing.T) {
-	chain := startChain(t)
+func TestENS(t *testing.T) { onBothChains(t, testENS) }
+
+func testENS(t *testing.T, chain *devchain.Chain) {
 	ctx := t.Context()
 	must(t, chain.RegisterName(ctx, "alice.eth", alice))
 	must(t, chain.RegisterName(ctx, "bob.eth", bob))
@@ -115,8 +126,9 @@ func TestENS(t *testing.T) {
 }
 
 // A reverse record is a claim that anyone can make.
-func TestReverseThatLies(t *testing.T) {
-	chain := startChain(t)
+func TestReverseThatLies(t *testing.T) { onBothChains(t, testReverseThatLies) }
+
+func testReverseThatLies(t *testing.T, chain *devchain.Chain) {
 	ctx := t.Context()
 	must(t, chain.RegisterName(ctx, "alice.eth", alice))
 	e := dialENS(t, chain.URL(), nil)
@@ -133,8 +145,9 @@ func TestReverseThatLies(t *testing.T) {
 	}
 }
 
-func TestWildcard(t *testing.T) {
-	chain := startChain(t)
+func TestWildcard(t *testing.T) { onBothChains(t, testWildcard) }
+
+func testWildcard(t *testing.T, chain *devchain.Chain) {
 	ctx := t.Context()
 	must(t, chain.SetResolver(ctx, "wild.eth", devchain.WildcardResolver))
 	e := dialENS(t, chain.URL(), nil)
@@ -190,8 +203,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"data": %q}`, hexutil.Encode(answer))
 }
 
-func TestOffchain(t *testing.T) {
-	chain := startChain(t)
+func TestOffchain(t *testing.T) { onBothChains(t, testOffchain) }
+
+func testOffchain(t *testing.T, chain *devchain.Chain) {
 	ctx := t.Context()
 	must(t, chain.SetResolver(ctx, "off.eth", devchain.OffchainResolver))
 	g := &gateway{chain: chain, at: alice}
@@ -280,8 +294,9 @@ func TestOffchain(t *testing.T) {
 }
 
 // A gateway that hangs costs the time of the caller's context, and no more.
-func TestGatewayThatHangs(t *testing.T) {
-	chain := startChain(t)
+func TestGatewayThatHangs(t *testing.T) { onBothChains(t, testGatewayThatHangs) }
+
+func testGatewayThatHangs(t *testing.T, chain *devchain.Chain) {
 	must(t, chain.SetResolver(t.Context(), "off.eth", devchain.OffchainResolver))
 	asked := make(chan struct{}, 16)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -362,34 +377,40 @@ func TestGatewayPolicy(t *testing.T) {
 	}
 }
 
+// rpcRequest is a JSON-RPC request, as much of it as the tests look at.
+type rpcRequest struct {
+	ID     json.RawMessage
+	Method string
+}
+
 // rpcServer answers every JSON-RPC request with what reply writes.
-func rpcServer(t *testing.T, reply func(w http.ResponseWriter, r *http.Request, id json.RawMessage)) string {
+func rpcServer(t *testing.T, reply func(w http.ResponseWriter, r *http.Request, req rpcRequest)) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var req struct{ ID json.RawMessage }
+		var req rpcRequest
 		_ = json.NewDecoder(r.Body).Decode(&req)
 		w.Header().Set("Content-Type", "application/json")
-		reply(w, r, req.ID)
+		reply(w, r, req)
 	}))
 	t.Cleanup(s.Close)
 	return s.URL
 }
 
 func TestHostileRPC(t *testing.T) {
-	text := func(s string) func(http.ResponseWriter, *http.Request, json.RawMessage) {
-		return func(w http.ResponseWriter, _ *http.Request, id json.RawMessage) {
-			fmt.Fprint(w, strings.ReplaceAll(s, "ID", string(id)))
+	text := func(s string) func(http.ResponseWriter, *http.Request, rpcRequest) {
+		return func(w http.ResponseWriter, _ *http.Request, req rpcRequest) {
+			fmt.Fprint(w, strings.ReplaceAll(s, "ID", string(req.ID)))
 		}
 	}
-	result := func(s string) func(http.ResponseWriter, *http.Request, json.RawMessage) {
+	result := func(s string) func(http.ResponseWriter, *http.Request, rpcRequest) {
 		return text(`{"jsonrpc":"2.0","id":ID,"result":` + s + `}`)
 	}
-	fill := func(length bool) func(http.ResponseWriter, *http.Request, json.RawMessage) {
-		return func(w http.ResponseWriter, _ *http.Request, id json.RawMessage) {
+	fill := func(length bool) func(http.ResponseWriter, *http.Request, rpcRequest) {
+		return func(w http.ResponseWriter, _ *http.Request, req rpcRequest) {
 			if length {
 				w.Header().Set("Content-Length", fmt.Sprint(int64(1)<<40))
 			}
-			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":"0x`, id)
+			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":"0x`, req.ID)
 			chunk := []byte(strings.Repeat("00", 1<<15))
 			for range 1 << 10 {
 				if _, err := w.Write(chunk); err != nil {
@@ -398,7 +419,7 @@ func TestHostileRPC(t *testing.T) {
 			}
 		}
 	}
-	for name, reply := range map[string]func(http.ResponseWriter, *http.Request, json.RawMessage){
+	for name, reply := range map[string]func(http.ResponseWriter, *http.Request, rpcRequest){
 		"empty":            text(""),
 		"garbage":          text("\x00\xff garbage"),
 		"html":             text("<html>hello</html>"),
@@ -417,12 +438,12 @@ func TestHostileRPC(t *testing.T) {
 		"not synced":       text(`{"jsonrpc":"2.0","id":ID,"error":{"code":-32000,"message":"header not found"}}`),
 		"registry reverts": text(`{"jsonrpc":"2.0","id":ID,"error":{"code":3,"message":"execution reverted","data":"0x"}}`),
 		"no registry":      result(`"0x"`),
-		"status 500":       func(w http.ResponseWriter, _ *http.Request, _ json.RawMessage) { w.WriteHeader(500) },
-		"status 401":       func(w http.ResponseWriter, _ *http.Request, _ json.RawMessage) { w.WriteHeader(401) },
-		"redirect": func(w http.ResponseWriter, r *http.Request, _ json.RawMessage) {
+		"status 500":       func(w http.ResponseWriter, _ *http.Request, _ rpcRequest) { w.WriteHeader(500) },
+		"status 401":       func(w http.ResponseWriter, _ *http.Request, _ rpcRequest) { w.WriteHeader(401) },
+		"redirect": func(w http.ResponseWriter, r *http.Request, _ rpcRequest) {
 			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
 		},
-		"hang up": func(http.ResponseWriter, *http.Request, json.RawMessage) { panic(http.ErrAbortHandler) },
+		"hang up": func(http.ResponseWriter, *http.Request, rpcRequest) { panic(http.ErrAbortHandler) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := dialENS(t, rpcServer(t, reply), nil)
@@ -463,13 +484,17 @@ func TestHostileResolver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			calls := 0
-			url := rpcServer(t, func(w http.ResponseWriter, _ *http.Request, id json.RawMessage) {
-				calls++
-				if calls%3 == 1 { // registry.resolver, supportsInterface, the question
-					fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":"0x%s"}`, id, word(0x1234))
+			url := rpcServer(t, func(w http.ResponseWriter, _ *http.Request, req rpcRequest) {
+				if req.Method == "eth_getCode" { // is there a universal resolver?
+					fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":"0x"}`, req.ID)
 					return
 				}
-				fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,%s}`, id, c.answer)
+				calls++
+				if calls%3 == 1 { // registry.resolver, supportsInterface, the question
+					fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":"0x%s"}`, req.ID, word(0x1234))
+					return
+				}
+				fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,%s}`, req.ID, c.answer)
 			})
 			_, err := dialENS(t, url, nil).Resolve(t.Context(), "alice.eth")
 			onlyKind(t, err, c.want)
@@ -479,12 +504,12 @@ func TestHostileResolver(t *testing.T) {
 
 func TestSlowRPC(t *testing.T) {
 	arrived := make(chan struct{}, 16)
-	hang := rpcServer(t, func(_ http.ResponseWriter, r *http.Request, _ json.RawMessage) {
+	hang := rpcServer(t, func(_ http.ResponseWriter, r *http.Request, _ rpcRequest) {
 		arrived <- struct{}{}
 		<-r.Context().Done()
 	})
 	// One byte at a time, for ever.
-	drip := rpcServer(t, func(w http.ResponseWriter, r *http.Request, _ json.RawMessage) {
+	drip := rpcServer(t, func(w http.ResponseWriter, r *http.Request, _ rpcRequest) {
 		arrived <- struct{}{}
 		for r.Context().Err() == nil {
 			if _, err := fmt.Fprint(w, " "); err != nil {
@@ -538,7 +563,7 @@ func TestDialENS(t *testing.T) {
 
 // NewENS works on a client that exists already, here one inside the process.
 func TestNewENS(t *testing.T) {
-	chain := startChain(t)
+	chain := startChain(t, false)
 	must(t, chain.RegisterName(t.Context(), "alice.eth", alice))
 	client, err := ethclient.Dial(chain.URL())
 	must(t, err)
