@@ -30,7 +30,7 @@ func TestCostDoesNotGrow(t *testing.T) {
 		if got, want := *next.meter, (meter{countChain: 1}); got != want {
 			t.Errorf("encrypting message %d: %v, want %v", n, got, want)
 		}
-		if _, err := b.Decrypt(Incoming{Message: m}, testTime); err != nil {
+		if _, err := b.Decrypt(Incoming{Tag: m.Tag, Body: m.Body}, testTime); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := *b.meter, (meter{countChain: 1, countHeader: 1}); got != want {
@@ -48,7 +48,7 @@ func TestChainEnds(t *testing.T) {
 	if _, _, err := a.Encrypt([]byte("beyond"), nil, testTime); !errors.Is(err, ErrExhausted) {
 		t.Errorf("beyond the end: %v", err)
 	}
-	o, err := b.Decrypt(Incoming{Message: m}, testTime)
+	o, err := b.Decrypt(Incoming{Tag: m.Tag, Body: m.Body}, testTime)
 	if err != nil || string(o.Plaintext) != "last" {
 		t.Fatalf("the last message: %v", err)
 	}
@@ -64,7 +64,7 @@ func TestCostOfATurn(t *testing.T) {
 	m := b.send(id, "turn")
 	s := a.load(id)
 	s.meter = new(meter)
-	o, err := s.Decrypt(Incoming{Message: m, AppAD: []byte("ad")}, testTime)
+	o, err := s.Decrypt(Incoming{Tag: m.Tag, Body: m.Body, AppAD: []byte("ad")}, testTime)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,14 +110,14 @@ func TestCostOfForgeries(t *testing.T) {
 			want int
 		}{"garbage": {garbage, 0}, "bit flipped in the header": {inHeader, 1}} {
 			c.s.meter = new(meter)
-			if _, err := c.s.Decrypt(Incoming{Message: v.m, AppAD: []byte("ad"), Skipped: c.skipped}, testTime); !errors.Is(err, ErrDecrypt) {
+			if _, err := c.s.Decrypt(Incoming{Tag: v.m.Tag, Body: v.m.Body, AppAD: []byte("ad"), Skipped: c.skipped}, testTime); !errors.Is(err, ErrDecrypt) {
 				t.Fatalf("%s, %s: %v", name, what, err)
 			}
 			if got, want := *c.s.meter, (meter{countHeader: v.want}); got != want {
 				t.Errorf("%s, %s: %v, want %v", name, what, got, want)
 			}
 		}
-		if _, err := c.s.Decrypt(Incoming{Message: c.m, AppAD: []byte("ad"), Skipped: c.skipped}, testTime); err != nil {
+		if _, err := c.s.Decrypt(Incoming{Tag: c.m.Tag, Body: c.m.Body, AppAD: []byte("ad"), Skipped: c.skipped}, testTime); err != nil {
 			t.Errorf("%s: the genuine message: %v", name, err)
 		}
 	}

@@ -3,7 +3,7 @@ package ratchet
 import (
 	"crypto/rand"
 	"fmt"
-	"math"
+	"slices"
 	"time"
 
 	"github.com/parley-im/parley/internal/secp"
@@ -174,7 +174,7 @@ func PeekFirst(us Identity, ik *secp.PrivateKey, inboxKey [InboxKeySize]byte, m 
 		return nil, err
 	}
 	tags := FirstTags(inboxKey, now)
-	if m.Tag != tags[0] && m.Tag != tags[1] && m.Tag != tags[2] {
+	if !slices.Contains(tags[:], m.Tag) {
 		return nil, ErrDecrypt
 	}
 	if len(m.Body) < firstSize+preambleSize+messageOverhead || len(m.Body) > MaxBody {
@@ -250,7 +250,8 @@ func (f *First) Accept(us Identity, ik *secp.PrivateKey, keys Prekeys, appAD []b
 		return nil, err
 	}
 	defer s.Erase()
-	return s.Decrypt(Incoming{Message: f.Message, AppAD: appAD}, now)
+	s.created = unix(now)
+	return s.Decrypt(Incoming{Tag: f.Message.Tag, Body: f.Message.Body, AppAD: appAD}, now)
 }
 
 // prekeyError reports a prekey that is not there.
@@ -260,6 +261,3 @@ func prekeyError(kind string, id uint32, cause error) error {
 	}
 	return fmt.Errorf("%w: %s %d: %w", ErrPrekey, kind, id, cause)
 }
-
-// maxUnix bounds stored times, so that they fit an int64 and a time.Time.
-const maxUnix = math.MaxUint32 * 16

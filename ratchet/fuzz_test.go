@@ -23,7 +23,7 @@ func FuzzParseSession(f *testing.F) {
 		// Whatever was parsed can be used without a panic.
 		s.ReceiveTags(2)
 		if next, m, err := s.Encrypt([]byte("x"), nil, testTime); err == nil {
-			_, _ = next.Decrypt(Incoming{Message: m}, testTime)
+			_, _ = next.Decrypt(Incoming{Tag: m.Tag, Body: m.Body}, testTime)
 		}
 	})
 }
@@ -92,7 +92,7 @@ func FuzzDecrypt(f *testing.F) {
 			}
 		}
 		m := Message{Tag: messageTag(tagKey(s.hkr), 1), Body: body}
-		if _, err := s.Decrypt(Incoming{Message: m}, testTime); !errors.Is(err, ErrDecrypt) {
+		if _, err := s.Decrypt(Incoming{Tag: m.Tag, Body: m.Body}, testTime); !errors.Is(err, ErrDecrypt) {
 			t.Fatalf("garbage: %v", err)
 		}
 		if !bytes.Equal(s.Marshal().Bytes(), before) {
@@ -123,7 +123,7 @@ func FuzzHeader(f *testing.F) {
 		if h, err := parseHeader(plain); err == nil {
 			m.Tag = messageTag(tagKey(hk), h.n)
 		}
-		if _, err := s.Decrypt(Incoming{Message: m}, testTime); err == nil {
+		if _, err := s.Decrypt(Incoming{Tag: m.Tag, Body: m.Body}, testTime); err == nil {
 			t.Fatal("content without a key opened")
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/parley-im/parley/internal/secp"
 	"github.com/parley-im/parley/internal/secret"
@@ -22,7 +23,7 @@ var errKeyMismatch = errors.New("ratchet: private key is not that of the identit
 // most [MaxHello] bytes, that travels sealed in every message until the first
 // answer. It returns [ErrBundle] for a bundle with a missing or malformed key
 // and for our own, and [ErrTooLarge] for the hello.
-func Initiate(us Identity, ik *secp.PrivateKey, bundle PrekeyBundle, hello []byte) (*Session, error) {
+func Initiate(us Identity, ik *secp.PrivateKey, bundle PrekeyBundle, hello []byte, now time.Time) (*Session, error) {
 	ephemeral, err := secp.GenerateKey()
 	if err != nil {
 		return nil, fmt.Errorf("ratchet: %w", err)
@@ -31,7 +32,12 @@ func Initiate(us Identity, ik *secp.PrivateKey, bundle PrekeyBundle, hello []byt
 	if err != nil {
 		return nil, fmt.Errorf("ratchet: %w", err)
 	}
-	return initiate(us, ik, bundle, hello, ephemeral, first)
+	s, err := initiate(us, ik, bundle, hello, ephemeral, first)
+	if err != nil {
+		return nil, err
+	}
+	s.created = unix(now)
+	return s, nil
 }
 
 // initiate is Initiate with its key pairs given: EK_A and the first ratchet key.

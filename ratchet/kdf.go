@@ -79,10 +79,7 @@ const week = 7 * 24 * 60 * 60 // seconds
 
 // weekOf is the number of the week that now is in, 0 before 1970.
 func weekOf(now time.Time) uint32 {
-	if now.Unix() < 0 {
-		return 0
-	}
-	return uint32(now.Unix() / week)
+	return uint32(unix(now) / week)
 }
 
 func firstTag(inboxKey [InboxKeySize]byte, week uint32) (t Tag) {
@@ -98,11 +95,15 @@ func FirstTag(inboxKey [InboxKeySize]byte, now time.Time) Tag {
 	return firstTag(inboxKey, weekOf(now))
 }
 
-// FirstTags returns the tags a receiver accepts first messages under: those of
-// the week of now, the one before and the one after.
-func FirstTags(inboxKey [InboxKeySize]byte, now time.Time) [3]Tag {
-	w := weekOf(now)
-	return [3]Tag{firstTag(inboxKey, w), firstTag(inboxKey, w-1), firstTag(inboxKey, w+1)}
+// FirstTags returns the tags a receiver accepts first messages under: that of
+// the week after now, for clocks that differ, that of the week of now, and those
+// of the [LateWeeks] before.
+func FirstTags(inboxKey [InboxKeySize]byte, now time.Time) (tags [LateWeeks + 2]Tag) {
+	w := weekOf(now) + 1
+	for i := range tags {
+		tags[i] = firstTag(inboxKey, w-uint32(i))
+	}
+	return tags
 }
 
 func hmacSum(key, data []byte) []byte {

@@ -16,6 +16,10 @@ const (
 	// SimultaneousGrace is how long the session that [Preferred] did not choose
 	// is kept for receiving.
 	SimultaneousGrace = 24 * time.Hour
+	// LateWeeks is how many weeks late a first message may come. A sender
+	// repeats the same ciphertext, under the same tag, while it is not answered,
+	// and the prekeys it used live for 30 days.
+	LateWeeks = 5
 	// MaxHello is the largest hello, in bytes.
 	MaxHello = 16 << 10
 	// MaxBody is the largest body, in bytes.

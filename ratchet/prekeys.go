@@ -20,7 +20,10 @@ type PrekeyBundle struct {
 	InboxKey [InboxKeySize]byte
 }
 
-// OneTimePrekey is the public half of a prekey that serves one session.
+// OneTimePrekey is the public half of a prekey that serves one session: of two
+// initiators that were handed the same one, the second is refused with
+// [ErrPrekey], whatever it sends. Where nobody hands them out one by one, a
+// bundle is better used without.
 type OneTimePrekey struct {
 	ID  uint32
 	Key secp.PublicKey

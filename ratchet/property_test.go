@@ -30,7 +30,7 @@ type letter struct {
 const testWindow = 3
 
 func (w *world) start(t *rapid.T, from int) {
-	s, err := Initiate(w.dev[from].id, w.dev[from].ik, w.dev[1-from].bundle(), []byte("hello"))
+	s, err := Initiate(w.dev[from].id, w.dev[from].ik, w.dev[1-from].bundle(), []byte("hello"), testTime)
 	if err != nil {
 		t.Fatal(err)
 	}

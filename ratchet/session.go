@@ -19,8 +19,9 @@ const maxN = math.MaxUint32 - 1
 // advance it return the next state, which shares no key with the one before. It
 // does not print its keys. The zero value is not usable.
 type Session struct {
-	id   ID
-	peer Identity
+	id      ID
+	peer    Identity
+	created int64 // Unix seconds
 
 	rk secret.Key
 
@@ -56,6 +57,9 @@ func (s *Session) ID() ID { return s.id }
 
 // Peer returns the other device.
 func (s *Session) Peer() Identity { return s.peer }
+
+// Created returns when this side made the session, to the second.
+func (s *Session) Created() time.Time { return time.Unix(s.created, 0) }
 
 // Answered reports whether something from the peer was read in this session.
 // Until then every message of an initiator carries the preamble.
@@ -222,7 +226,8 @@ func (s *Session) receiveStep(dhr [secp.PublicKeySize]byte) error {
 
 // Incoming is a message as it arrived, with what the caller has stored for it.
 type Incoming struct {
-	Message
+	Tag     Tag
+	Body    []byte
 	AppAD   []byte      // as the sender gave it
 	Skipped *SkippedKey // the session's stored key with this tag, nil if there is none
 	Stored  int         // how many skipped keys are stored for the session

@@ -14,8 +14,8 @@ import (
 func TestConversation(t *testing.T) {
 	a, b := newDevice(t, "alice"), newDevice(t, "bob")
 	id := a.start(b, "log and device of alice")
-	if s := a.load(id); s.Answered() || !s.Peer().Equal(b.id) {
-		t.Fatal("a new session has been answered, or has another peer")
+	if s := a.load(id); s.Answered() || !s.Peer().Equal(b.id) || !s.Created().Equal(testTime) {
+		t.Fatal("a new session has been answered, or has another peer or age")
 	}
 
 	first := a.send(id, "one")
@@ -42,7 +42,7 @@ func TestConversation(t *testing.T) {
 	if n := len(b.sessions[id].skipped); n != 0 {
 		t.Errorf("%d skipped keys left", n)
 	}
-	if s := b.load(id); !s.Peer().Equal(a.id) || s.ID() != id {
+	if s := b.load(id); !s.Peer().Equal(a.id) || s.ID() != id || !s.Created().Equal(testTime) {
 		t.Error("bob's session is with someone else")
 	}
 
@@ -100,17 +100,17 @@ func TestBadBundle(t *testing.T) {
 	} {
 		bundle := good
 		spoil(&bundle)
-		if _, err := Initiate(a.id, a.ik, bundle, nil); !errors.Is(err, ErrBundle) {
+		if _, err := Initiate(a.id, a.ik, bundle, nil, testTime); !errors.Is(err, ErrBundle) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := Initiate(a.id, a.ik, b.bundle(), make([]byte, MaxHello+1)); !errors.Is(err, ErrTooLarge) {
+	if _, err := Initiate(a.id, a.ik, b.bundle(), make([]byte, MaxHello+1), testTime); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("large hello: %v", err)
 	}
-	if _, err := Initiate(a.id, b.ik, b.bundle(), nil); err == nil {
+	if _, err := Initiate(a.id, b.ik, b.bundle(), nil, testTime); err == nil {
 		t.Error("another's private key was taken")
 	}
-	if _, err := Initiate(a.id, a.ik, b.bundle(), make([]byte, MaxHello)); err != nil {
+	if _, err := Initiate(a.id, a.ik, b.bundle(), make([]byte, MaxHello), testTime); err != nil {
 		t.Errorf("largest hello: %v", err)
 	}
 }
@@ -176,12 +176,12 @@ func TestPeekRefuses(t *testing.T) {
 	id := a.start(b, "hello")
 	m := a.send(id, "one")
 	week := 7 * 24 * time.Hour
-	for _, d := range []time.Duration{-week, 0, week} {
+	for _, d := range []time.Duration{-week, 0, week, LateWeeks * week} {
 		if _, err := PeekFirst(b.id, b.ik, b.inboxKey, m, testTime.Add(d)); err != nil {
 			t.Errorf("%v later: %v", d, err)
 		}
 	}
-	for _, d := range []time.Duration{-2 * week, 2 * week} {
+	for _, d := range []time.Duration{-2 * week, (LateWeeks + 1) * week} {
 		if _, err := PeekFirst(b.id, b.ik, b.inboxKey, m, testTime.Add(d)); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("%v later: %v", d, err)
 		}
@@ -238,11 +238,11 @@ func TestOldKeysAreGone(t *testing.T) {
 	a, b, id := pair(t)
 	m := a.send(id, "secret")
 	before := b.load(id)
-	o, err := before.Decrypt(Incoming{Message: m, AppAD: []byte("ad")}, testTime)
+	o, err := before.Decrypt(Incoming{Tag: m.Tag, Body: m.Body, AppAD: []byte("ad")}, testTime)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.Session.Decrypt(Incoming{Message: m, AppAD: []byte("ad")}, testTime); !errors.Is(err, ErrReplay) {
+	if _, err := o.Session.Decrypt(Incoming{Tag: m.Tag, Body: m.Body, AppAD: []byte("ad")}, testTime); !errors.Is(err, ErrReplay) {
 		t.Errorf("read again: %v", err)
 	}
 	mk, _ := kdfCK(before.ckr)
@@ -253,7 +253,7 @@ func TestOldKeysAreGone(t *testing.T) {
 		}
 	}
 	before.Erase()
-	if _, err := before.Decrypt(Incoming{Message: m, AppAD: []byte("ad")}, testTime); !errors.Is(err, ErrState) {
+	if _, err := before.Decrypt(Incoming{Tag: m.Tag, Body: m.Body, AppAD: []byte("ad")}, testTime); !errors.Is(err, ErrState) {
 		t.Errorf("an erased state read: %v", err)
 	}
 	if _, _, err := before.Encrypt(nil, nil, testTime); !errors.Is(err, ErrState) {

@@ -49,7 +49,7 @@ func (k *SkippedKey) Marshal() secret.Key {
 	b = append(append(b, stateVersion), k.Tag[:]...)
 	b = wire.AppendUint32(b, k.N)
 	b = append(append(b, k.HeaderKey.Bytes()...), k.MessageKey.Bytes()...)
-	return secret.New(wire.AppendUint64(b, uint64(k.Created.Unix())))
+	return secret.New(wire.AppendUint64(b, uint64(unix(k.Created))))
 }
 
 // ParseSkippedKey returns the key that [SkippedKey.Marshal] gave. It returns
@@ -63,14 +63,11 @@ func ParseSkippedKey(b []byte) (*SkippedKey, error) {
 	r.Copy(k.Tag[:])
 	k.N = r.Uint32()
 	header, message := r.Bytes(keySize), r.Bytes(keySize)
-	created := r.Uint64()
-	if created > maxUnix {
-		r.Fail(wire.ErrValue)
-	}
+	created := readUnix(r)
 	if err := r.Done(); err != nil {
 		return nil, stateError(err)
 	}
 	k.HeaderKey, k.MessageKey = secret.Copy(header), secret.Copy(message)
-	k.Created = time.Unix(int64(created), 0)
+	k.Created = time.Unix(created, 0)
 	return k, nil
 }

@@ -2,6 +2,7 @@ package ratchet
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/internal/wire"
@@ -19,6 +20,7 @@ const stateVersion = 1
 //	  uint8 version = 1;
 //	  opaque id[32];
 //	  opaque peer[150];
+//	  uint64 created;  // Unix seconds
 //	  optional<opaque[32]> rk, dhs, cks, hks, nhks, ckr, hkr, nhkr;
 //	  opaque dhs_public[33];
 //	  opaque dhr[33];
@@ -29,13 +31,14 @@ const stateVersion = 1
 //	  optional<struct { opaque inbox_key[32]; LP preamble; }> first;
 //	} Session;
 func (s *Session) Marshal() secret.Key {
-	size := 1 + IDSize + IdentitySize + 8*(1+keySize) + 66 + 24 + 1
+	size := 1 + IDSize + IdentitySize + 8 + 8*(1+keySize) + 66 + 24 + 1
 	if s.pre != nil {
 		size += InboxKeySize + 4 + s.pre.size()
 	}
 	b := make([]byte, 0, size)
 	b = append(append(b, stateVersion), s.id[:]...)
 	b = s.peer.append(b)
+	b = wire.AppendUint64(b, uint64(s.created))
 	for _, k := range s.keys() {
 		b = wire.AppendOptional(b, !k.IsZero())
 		b = append(b, k.Bytes()...)
@@ -63,6 +66,7 @@ func ParseSession(b []byte) (*Session, error) {
 	s := new(Session)
 	r.Copy(s.id[:])
 	s.peer = readIdentity(r)
+	s.created = readUnix(r)
 	for _, k := range s.keys() {
 		if r.Optional() {
 			*k = secret.Copy(r.Bytes(keySize))
@@ -119,5 +123,21 @@ func readStateVersion(r *wire.Reader) error {
 	}
 	return nil
 }
+
+// maxUnix bounds stored times, so that any sum with them fits a time.Time.
+const maxUnix = 1 << 40
+
+// readUnix reads a time in Unix seconds.
+func readUnix(r *wire.Reader) int64 {
+	v := r.Uint64()
+	if v > maxUnix {
+		r.Fail(wire.ErrValue)
+		return 0
+	}
+	return int64(v)
+}
+
+// unix is now in seconds as it is stored: not before 1970.
+func unix(now time.Time) int64 { return max(0, now.Unix()) }
 
 func stateError(err error) error { return fmt.Errorf("%w: %w", ErrState, err) }
