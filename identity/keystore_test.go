@@ -9,8 +9,8 @@ import (
 )
 
 // Files that other programs made. geth.json stands for clef too, which writes
-// with the same code; web3-*.json are the examples of the Web3 Secret Storage
-// definition.
+// with the same code; web3-pbkdf2.json is an example of the Web3 Secret
+// Storage definition.
 func TestOpenKeystoreOfOthers(t *testing.T) {
 	const tutorial = "0x2c7536E3605D9C16a7a3D7b1898e529396a65c23"
 	const web3 = "0x008AeEda4D805471dF9b2A5B0f38A0C3bCBA786b"
@@ -20,7 +20,6 @@ func TestOpenKeystoreOfOthers(t *testing.T) {
 		{"ethers.json", "correct horse", tutorial},
 		{"ethers-mnemonic.json", "correct horse", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"},
 		{"web3-pbkdf2.json", "testpassword", web3},
-		{"web3-scrypt.json", "testpassword", web3},
 		// ethers normalises: the ligature, and é as two code points.
 		{"ethers-unicode.json", "\ufb01ance\u0301 \u212b", tutorial},
 		{"ethers-unicode.json", "fianc\u00e9 \u00c5", tutorial},

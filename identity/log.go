@@ -362,17 +362,17 @@ func (e entry) device() AuthorizedDevice {
 }
 
 // MergeLogs returns the union of two logs of one account, so that a verifier
-// never goes back: nothing that old knows is lost, whatever new is. old may be
-// nil. Conflicts come to light here. It returns [ErrOtherAccount], or [ErrLog]
+// never goes back: nothing that old knows is lost, whatever other is. old may
+// be nil. Conflicts come to light here. It returns [ErrOtherAccount], or [ErrLog]
 // when the union exceeds a limit; the caller then keeps old.
-func MergeLogs(old, new *Log) (*Log, error) {
+func MergeLogs(old, other *Log) (*Log, error) {
 	if old == nil {
-		return new, nil
+		return other, nil
 	}
-	if old.account != new.account {
+	if old.account != other.account {
 		return nil, ErrOtherAccount
 	}
-	entries := slices.Concat(old.entries, new.entries)
+	entries := slices.Concat(old.entries, other.entries)
 	slices.SortFunc(entries, func(a, b entry) int {
 		if c := a.compare(b); c != 0 {
 			return c
@@ -382,7 +382,7 @@ func MergeLogs(old, new *Log) (*Log, error) {
 	})
 	entries = slices.CompactFunc(entries, func(a, b entry) bool { return a.digest == b.digest })
 
-	revocations := slices.Concat(old.revocations, new.revocations)
+	revocations := slices.Concat(old.revocations, other.revocations)
 	slices.SortFunc(revocations, func(a, b selfRevocation) int {
 		switch {
 		case a.before(&b):
