@@ -1,0 +1,393 @@
+package parley
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/parley-im/parley/identity"
+	"github.com/parley-im/parley/internal/store"
+	"github.com/parley-im/parley/transport"
+)
+
+// Limits on looking for other people's records.
+const (
+	fetchParallel = 8                // peers asked at a time
+	fetchTimeout  = 10 * time.Second // for one peer
+	fetchBackoff  = 2 * time.Second  // after the first failure, then doubled
+	fetchSlowest  = time.Minute      // longest time between two tries
+	keepMax       = 256              // contacts whose nodes are dialled
+)
+
+func peerIDOf(d *identity.Device) string {
+	id, err := transport.PeerIDOf(d.Host.PublicKey().Bytes())
+	if err != nil {
+		panic(err) // a key of ours is a point
+	}
+	return id.String()
+}
+
+// loopback reports whether an endpoint is on this machine, where a development
+// chain and its gateways may be.
+func loopback(rawURL string) bool {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// resolve finds the account that a person means, and pins names to what they
+// first led to. When names cannot be resolved at all, the pin serves.
+func (c *Client) resolve(ctx context.Context, s string) (identity.Account, error) {
+	p, err := identity.ParsePeer(s)
+	if err != nil {
+		return identity.Account{}, &PeerError{s, err}
+	}
+	if p.Name == "" {
+		return p.Account, nil
+	}
+	if c.resolver == nil {
+		return identity.Account{}, &PeerError{p.Name, ErrNoResolver}
+	}
+	address, err := c.resolver.Resolve(ctx, p.Name)
+	if errors.Is(err, identity.ErrNameUnavailable) {
+		if pin, pinErr := c.pin(ctx, p.Name); pinErr == nil {
+			c.log.Warn("names cannot be resolved now, going by the pin", "err", err)
+			return identity.KeyAccount(pin.Address), nil
+		}
+	}
+	if err != nil {
+		return identity.Account{}, &PeerError{p.Name, err}
+	}
+	var changed *identity.PinChangedError
+	err = c.step(ctx, func(s *step) error {
+		old, err := readPin(s.Tx, p.Name)
+		if err != nil && !errors.Is(err, store.ErrNoRows) {
+			return err
+		}
+		if errors.Is(err, store.ErrNoRows) {
+			old = nil
+		}
+		pin, err := identity.CheckPin(old, p.Name, address, s.now)
+		if errors.As(err, &changed) {
+			return s.rivalPin(changed)
+		}
+		if err != nil || old != nil {
+			return err
+		}
+		_, err = s.Exec(`INSERT INTO pins (name, address, first_seen) VALUES (?, ?, ?)`, pin.Name, pin.Address, pin.FirstSeen.UnixMilli())
+		return err
+	})
+	if err == nil && changed != nil {
+		err = &PeerError{p.Name, changed}
+	}
+	return identity.KeyAccount(address), err
+}
+
+// rivalPin remembers that a name leads elsewhere now, and alerts once.
+func (s *step) rivalPin(e *identity.PinChangedError) error {
+	r, err := s.Exec(`UPDATE pins SET rival = ? WHERE name = ? AND (rival IS NULL OR rival <> ?)`, e.New, e.Name, e.New)
+	if err != nil || r.RowsAffected == 0 {
+		return err
+	}
+	return s.alert(e.Error(), Peer{Address: e.Old.Address.String(), Name: e.Name})
+}
+
+func readPin(tx *store.Tx, name string) (*identity.Pin, error) {
+	pin := &identity.Pin{Name: name}
+	var seen int64
+	err := tx.QueryRow(`SELECT address, first_seen FROM pins WHERE name = ?`, name).Scan(&pin.Address, &seen)
+	pin.FirstSeen = time.UnixMilli(seen)
+	return pin, err
+}
+
+func (c *Client) pin(ctx context.Context, name string) (pin *identity.Pin, err error) {
+	err = c.db.View(ctx, func(tx *store.Tx) (err error) {
+		pin, err = readPin(tx, name)
+		return err
+	})
+	return pin, err
+}
+
+// AcceptPin is a person's answer to a PinChangedError: from now on the name
+// stands for the address it leads to now.
+func (c *Client) AcceptPin(ctx context.Context, name string) error {
+	name, err := identity.NormalizeName(name)
+	if err != nil {
+		return &PeerError{name, err}
+	}
+	if c.resolver == nil {
+		return &PeerError{name, ErrNoResolver}
+	}
+	address, err := c.resolver.Resolve(ctx, name)
+	if err != nil {
+		return &PeerError{name, err}
+	}
+	return c.step(ctx, func(s *step) error {
+		_, err := s.Exec(`INSERT OR REPLACE INTO pins (name, address, first_seen) VALUES (?, ?, ?)`, name, address, s.unixMilli())
+		return err
+	})
+}
+
+// SafetyNumber returns the 60 digits that this account and a peer compare, by
+// voice or face to face, to be sure of each other's devices. It needs the
+// peer's log: ErrNoRecord if it was never seen.
+func (c *Client) SafetyNumber(ctx context.Context, peer string) (string, error) {
+	account, err := c.resolve(ctx, peer)
+	if err != nil {
+		return "", err
+	}
+	if account == c.me.account {
+		return "", &PeerError{peer, ErrSelf}
+	}
+	var theirs *identity.Log
+	read := func(tx *store.Tx) (err error) {
+		theirs, err = readLog(tx, account)
+		return err
+	}
+	if err := c.db.View(ctx, read); err != nil {
+		return "", err
+	}
+	if theirs == nil {
+		record, err := c.fetch(ctx, account)
+		if err != nil {
+			return "", &PeerError{peer, err}
+		}
+		theirs = record.Log
+	}
+	return identity.SafetyNumber(c.me.log, theirs), nil
+}
+
+// readLog returns what is known of an account's log, nil if nothing is.
+func readLog(tx *store.Tx, a identity.Account) (*identity.Log, error) {
+	var b []byte
+	err := tx.QueryRow(`SELECT log FROM accounts WHERE acct = ?`, a.Bytes()).Scan(&b)
+	if errors.Is(err, store.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return identity.ParseLog(b)
+}
+
+// learnLog merges a log into what is known of its account, so that nobody can
+// make the client forget a revocation, and returns the union. A conflict is an
+// alert and an error.
+func (s *step) learnLog(l *identity.Log) (*identity.Log, error) {
+	old, err := readLog(s.Tx, l.Account())
+	if err != nil {
+		return nil, err
+	}
+	merged, err := identity.MergeLogs(old, l)
+	if err != nil {
+		return nil, err
+	}
+	b := merged.Marshal()
+	if old != nil && string(old.Marshal()) == string(b) {
+		if conflict := merged.Conflict(); conflict != nil {
+			return nil, conflict
+		}
+		return merged, nil
+	}
+	if _, err := s.Exec(`INSERT INTO accounts (acct, log) VALUES (?, ?) ON CONFLICT (acct) DO UPDATE SET log = excluded.log`,
+		l.Account().Bytes(), b); err != nil {
+		return nil, err
+	}
+	if conflict := merged.Conflict(); conflict != nil {
+		return nil, errors.Join(conflict, s.alert(conflict.Error(), s.c.peer(s.Tx, l.Account())))
+	}
+	s.then(func() { s.c.recheckGroups(l.Account()) })
+	return merged, nil
+}
+
+// learn takes over a record that was verified by itself.
+func (s *step) learn(r *identity.Record) error {
+	merged, err := s.learnLog(r.Log)
+	if err != nil {
+		return err
+	}
+	device, err := r.Bundle.Verify(merged, s.now)
+	if err != nil {
+		return err
+	}
+	r.Log, r.Device = merged, device
+	addrs := strings.Join(r.Bundle.Addrs, "\n")
+	if _, err := s.Exec(`UPDATE accounts SET addrs = ? WHERE acct = ?`, addrs, r.Log.Account().Bytes()); err != nil {
+		return err
+	}
+	s.then(func() { s.c.keep(r.Bundle.Addrs) })
+	return nil
+}
+
+// keep stays connected to a contact's node.
+func (c *Client) keep(addrs []string) {
+	if c.node == nil || len(addrs) == 0 {
+		return
+	}
+	if err := c.node.Keep(addrs...); err != nil {
+		c.log.Debug("contact's address", "err", err)
+	}
+}
+
+// keepContacts dials the nodes of those the client has sessions with.
+func (c *Client) keepContacts(ctx context.Context) {
+	err := c.db.View(ctx, func(tx *store.Tx) error {
+		rows, err := tx.Query(`SELECT addrs FROM accounts WHERE addrs <> '' LIMIT ?`, keepMax)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var addrs string
+			if err := rows.Scan(&addrs); err != nil {
+				return err
+			}
+			c.keep(strings.Split(addrs, "\n"))
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		c.log.Error("contacts", "err", err)
+	}
+}
+
+// fetch asks the connected peers for an account's record and takes over the
+// newest. It returns ErrNoRecord if none has one that verifies.
+func (c *Client) fetch(ctx context.Context, a identity.Account) (*identity.Record, error) {
+	if c.node == nil {
+		return nil, ErrNoRecord
+	}
+	var (
+		mu   sync.Mutex
+		best *identity.Record
+		errs = []error{ErrNoRecord}
+		some errgroup.Group
+	)
+	some.SetLimit(fetchParallel)
+	key := a.LookupKey()
+	for _, id := range c.node.Peers() {
+		some.Go(func() error {
+			r, err := c.fetchFrom(ctx, id, key, a)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.Is(err, transport.ErrNotFound):
+			case err != nil:
+				errs = append(errs, err)
+			case best == nil || r.Bundle.Seq > best.Bundle.Seq:
+				best = r
+			}
+			return nil
+		})
+	}
+	some.Wait()
+	if best == nil {
+		return nil, errors.Join(errs...)
+	}
+	if err := c.step(ctx, func(s *step) error { return s.learn(best) }); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLog, err)
+	}
+	return best, nil
+}
+
+func (c *Client) fetchFrom(ctx context.Context, id peer.ID, key [32]byte, a identity.Account) (*identity.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	b, err := c.node.FetchRecord(ctx, id, key)
+	if err != nil {
+		return nil, err
+	}
+	return identity.VerifyRecord(b, a, time.Now())
+}
+
+// want is an account whose record the client looks for in the background.
+type want struct {
+	tries int
+	due   time.Time
+	busy  bool
+	found *identity.Record // fetched and not used yet
+}
+
+// wantRecord asks for an account's record. Held: c.mu.
+func (c *Client) wantRecord(a identity.Account) *want {
+	w := c.wanted[a]
+	if w == nil {
+		w = new(want)
+		c.wanted[a] = w
+		wake(c.wakePump)
+	}
+	return w
+}
+
+// fetchWanted starts the look-ups that are due, and returns when the next is.
+func (c *Client) fetchWanted(ctx context.Context, now time.Time) (next time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for a, w := range c.wanted {
+		if w.busy || w.found != nil {
+			continue
+		}
+		if now.Before(w.due) {
+			if next.IsZero() || w.due.Before(next) {
+				next = w.due
+			}
+			continue
+		}
+		w.busy = true
+		c.work.Go(func() {
+			r, err := c.fetch(ctx, a)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			w.busy = false
+			if err != nil {
+				w.due = time.Now().Add(min(fetchBackoff<<min(w.tries, 8), fetchSlowest))
+				w.tries++
+				c.log.Debug("no record yet", "tries", w.tries, "err", err)
+				return
+			}
+			w.found = r
+			wake(c.wakePump)
+		})
+	}
+	return next
+}
+
+// hurry makes what is looked for due now: somebody new can be asked.
+func (c *Client) hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.wanted {
+		w.due = time.Time{}
+	}
+}
+
+// lookUpName asks for the name of an account that has none yet, once, so that
+// a stranger who writes can be shown by a name that was checked.
+func (c *Client) lookUpName(ctx context.Context, a identity.Account) {
+	reverse, ok := c.resolver.(identity.ReverseResolver)
+	if !ok {
+		return
+	}
+	name, err := reverse.Reverse(ctx, a.Address)
+	if err != nil {
+		return
+	}
+	err = c.step(ctx, func(s *step) error {
+		_, err := s.Exec(`UPDATE accounts SET name = ? WHERE acct = ?`, name, a.Bytes())
+		return err
+	})
+	if err != nil {
+		c.log.Debug("name", "err", err)
+	}
+}

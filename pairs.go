@@ -1,0 +1,570 @@
+package parley
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/parley-im/parley/identity"
+	"github.com/parley-im/parley/internal/secp"
+	"github.com/parley-im/parley/internal/secret"
+	"github.com/parley-im/parley/internal/store"
+	"github.com/parley-im/parley/internal/wire"
+	"github.com/parley-im/parley/ratchet"
+	"github.com/parley-im/parley/transport"
+)
+
+const (
+	// pairWindow is how many messages of a chain the index expects.
+	pairWindow = 128
+	// maxUnacked is how many messages to one contact are on their way at a
+	// time. It is below ratchet.MaxSkip, so that a contact who was away can
+	// read whichever of them arrives first.
+	maxUnacked = 256
+	// archiveFor is how long a session is kept for receiving after another
+	// took over.
+	archiveFor = 24 * time.Hour
+)
+
+func sessionScope(id ratchet.ID) string { return "session:" + hex.EncodeToString(id[:]) }
+func sessionPlace(id ratchet.ID) string { return "sessions/" + hex.EncodeToString(id[:]) }
+
+func skippedPlace(id ratchet.ID, tag ratchet.Tag) string {
+	return "skipped/" + hex.EncodeToString(id[:]) + "/" + hex.EncodeToString(tag[:])
+}
+
+// ratchetSelf is this device as a handshake binds it.
+func (c *Client) ratchetSelf() ratchet.Identity {
+	return ratchet.Identity{
+		Acct: [ratchet.AcctSize]byte(c.me.account.Bytes()), Dev: c.me.link,
+		IK: c.me.device.DH.PublicKey(), SK: c.me.device.Signing.PublicKey(),
+	}
+}
+
+// loadSessions reads every session and what is skipped, and fills the index.
+func (s *step) loadSessions() error {
+	rows, err := s.Query(`SELECT id, sealed FROM sessions`)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		var id ratchet.ID
+		var sealed []byte
+		if err := rows.Scan(&id, &sealed); err != nil {
+			return err
+		}
+		b, err := s.UnsealKey(sessionScope(id), sessionPlace(id), sealed)
+		if err != nil {
+			return err
+		}
+		session, err := ratchet.ParseSession(b.Bytes())
+		b.Erase()
+		if err != nil {
+			return fmt.Errorf("%w: session: %w", store.ErrCorrupt, err)
+		}
+		s.then(func() { s.c.setSession(nil, session) })
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if rows, err = s.Query(`SELECT session, tag FROM skipped`); err != nil {
+		return err
+	}
+	for rows.Next() {
+		var id ratchet.ID
+		var tag ratchet.Tag
+		if err := rows.Scan(&id, &tag); err != nil {
+			return err
+		}
+		s.then(func() { s.c.expect(route{kind: routeSession, session: id}, transport.Tag(tag)) })
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	s.then(s.c.expectFirsts)
+	return nil
+}
+
+// expectFirsts makes the index expect first messages, of this week and of those
+// whose prekeys are still kept.
+func (c *Client) expectFirsts() {
+	for _, tag := range ratchet.FirstTags(c.me.inbox, time.Now()) {
+		c.expect(route{kind: routeFirst}, transport.Tag(tag))
+	}
+}
+
+// setSession puts a session into memory and its tags into the index, in place
+// of the state it had before. Held: c.mu.
+func (c *Client) setSession(old, session *ratchet.Session) {
+	id := session.ID()
+	c.sessions[id] = session
+	var add, drop []ratchet.TagEntry
+	if old == nil {
+		add = session.ReceiveTags(pairWindow)
+	} else {
+		add, drop = session.TagDiff(old, pairWindow)
+	}
+	for _, t := range drop {
+		c.index.Remove(transport.Tag(t.Tag))
+	}
+	for _, t := range add {
+		c.expect(route{kind: routeSession, session: id}, transport.Tag(t.Tag))
+	}
+}
+
+// saveSession writes a session's next state. old is nil for a new session.
+func (s *step) saveSession(old, session *ratchet.Session) error {
+	id := session.ID()
+	scope := sessionScope(id)
+	if old == nil {
+		if err := s.CreateScope(scope); err != nil {
+			return err
+		}
+	}
+	state := session.Marshal()
+	defer state.Erase()
+	sealed, err := s.SealKey(scope, sessionPlace(id), state)
+	if err != nil {
+		return err
+	}
+	peer := session.Peer()
+	if old == nil {
+		_, err = s.Exec(`INSERT INTO sessions (id, acct, dev, sealed, created) VALUES (?, ?, ?, ?, ?)`, id, peer.Acct, peer.Dev, sealed, s.unixMilli())
+	} else {
+		// An archived session that is in use is kept on.
+		_, err = s.Exec(`UPDATE sessions SET sealed = ?, archived = CASE WHEN archived IS NULL THEN NULL ELSE ? END WHERE id = ?`, sealed, s.unixMilli(), id)
+	}
+	if err != nil {
+		return err
+	}
+	s.then(func() {
+		s.c.setSession(old, session)
+		if old != nil {
+			old.Erase()
+		}
+	})
+	return nil
+}
+
+// sending returns the session on which to write to an account, nil if there is
+// none: of those with its latest device the one both sides prefer.
+func (s *step) sending(a identity.Account) (*ratchet.Session, error) {
+	rows, err := s.Query(`SELECT id FROM sessions WHERE acct = ? AND archived IS NULL`, a.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	log, err := readLog(s.Tx, a)
+	if err != nil || log == nil {
+		return nil, err
+	}
+	var best *ratchet.Session
+	var bestSeq uint64
+	for rows.Next() {
+		var id ratchet.ID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		session := s.c.sessions[id]
+		if session == nil {
+			continue
+		}
+		device, err := log.Device(session.Peer().Dev, s.now)
+		if err != nil {
+			continue // revoked or expired: nothing is sent to it
+		}
+		switch {
+		case best == nil || device.Seq > bestSeq:
+			best, bestSeq = session, device.Seq
+		case device.Seq == bestSeq:
+			best = ratchet.Preferred(best, session)
+		}
+	}
+	return best, rows.Err()
+}
+
+// initiate starts a session from a record that was fetched just now.
+func (s *step) initiate(r *identity.Record) (*ratchet.Session, error) {
+	b, err := prekeyBundle(r)
+	if err != nil {
+		return nil, err
+	}
+	return ratchet.Initiate(s.c.ratchetSelf(), s.c.me.device.DH, b, wire.AppendLP(nil, s.c.me.log.Marshal()), s.now)
+}
+
+func prekeyBundle(r *identity.Record) (ratchet.PrekeyBundle, error) {
+	spk, err := secp.ParsePublicKey(r.Bundle.Prekey.Key[:])
+	if err != nil {
+		return ratchet.PrekeyBundle{}, err
+	}
+	b := ratchet.PrekeyBundle{
+		Identity: ratchet.Identity{
+			Acct: [ratchet.AcctSize]byte(r.Log.Account().Bytes()), Dev: r.Device.Link, IK: r.Device.DHKey, SK: r.Device.SigningKey,
+		},
+		SPKID: r.Bundle.Prekey.ID, SPK: spk,
+		EKID: r.Bundle.KEMPrekey.ID, EK: r.Bundle.KEMPrekey.Key[:], InboxKey: r.Bundle.InboxKey,
+	}
+	if len(r.Bundle.OneTime) > 0 {
+		opk, err := secp.ParsePublicKey(r.Bundle.OneTime[0].Key[:])
+		if err != nil {
+			return ratchet.PrekeyBundle{}, err
+		}
+		b.OPK = &ratchet.OneTimePrekey{ID: r.Bundle.OneTime[0].ID, Key: opk}
+	}
+	return b, nil
+}
+
+// pairShard is the shard of a session, or of first messages to an account.
+func (c *Client) pairShard(session *ratchet.Session) int {
+	secretOf := session.ID()
+	seed := secretOf[:]
+	if !session.Answered() {
+		peer := session.Peer()
+		seed = peer.Acct[:]
+	}
+	return c.shardOf(seed)
+}
+
+func (c *Client) shardOf(seed []byte) int {
+	shards := transport.DefaultShards
+	if c.node != nil {
+		shards = c.node.Shards()
+	}
+	return transport.ShardOf(sha256.Sum256(append(wire.AppendLP(nil, []byte("parley/1 shard")), seed...)), shards)
+}
+
+// fillPair encrypts what waits for an account, as far as the window allows. It
+// asks for the account's record if there is no session yet.
+func (s *step) fillPair(conv string, a identity.Account) error {
+	session, err := s.sending(a)
+	if err != nil {
+		return err
+	}
+	stored := session
+	if session == nil {
+		w := s.c.wantRecord(a)
+		if w.found == nil {
+			return nil
+		}
+		if session, err = s.initiate(w.found); err != nil {
+			return err
+		}
+		s.then(func() { delete(s.c.wanted, a) }) // a one-time prekey serves once
+	}
+	var unacked int
+	if err := s.QueryRow(`SELECT COUNT(*) FROM outbox WHERE conv = ? AND acked = 1 AND tag IS NOT NULL`, conv).Scan(&unacked); err != nil {
+		return err
+	}
+	base, err := s.baseSeq(conv)
+	if err != nil {
+		return err
+	}
+	waiting, err := s.unencrypted(conv, max(0, maxUnacked-unacked))
+	if err != nil {
+		return err
+	}
+	first := session
+	for _, row := range waiting {
+		content, err := ParseContent(row.content)
+		if err != nil {
+			return fmt.Errorf("%w: outbox: %w", store.ErrCorrupt, err)
+		}
+		if content.Seq > 0 {
+			content.Base = min(base, content.Seq)
+		}
+		b, err := content.Marshal()
+		if err != nil {
+			return err
+		}
+		next, m, err := session.Encrypt(b, nil, s.now)
+		if err != nil {
+			return fmt.Errorf("parley: encrypt: %w", err)
+		}
+		session = next
+		id := session.ID()
+		if err := s.encrypted(row.id, id[:], transport.Tag(m.Tag), m.Body, s.c.pairShard(session)); err != nil {
+			return err
+		}
+	}
+	if session == first && stored != nil {
+		return nil
+	}
+	return s.saveSession(stored, session)
+}
+
+// dropSession erases everything of a session.
+func (s *step) dropSession(id ratchet.ID) error {
+	for _, q := range []string{`DELETE FROM sessions WHERE id = ?`, `DELETE FROM skipped WHERE session = ?`} {
+		if _, err := s.Exec(q, id); err != nil {
+			return err
+		}
+	}
+	s.then(func() {
+		session := s.c.sessions[id]
+		if session == nil {
+			return
+		}
+		for _, t := range session.ReceiveTags(pairWindow) {
+			s.c.index.Remove(transport.Tag(t.Tag))
+		}
+		session.Erase()
+		delete(s.c.sessions, id)
+	})
+	return s.DropScope(sessionScope(id))
+}
+
+// receiveFirst takes a message that begins a session, or comes before the
+// sender knows that it has been answered.
+func (s *step) receiveFirst(e transport.Envelope) error {
+	first, err := ratchet.PeekFirst(s.c.ratchetSelf(), s.c.me.device.DH, s.c.me.inbox, ratchet.Message{Tag: ratchet.Tag(e.Tag), Body: e.Body}, s.now)
+	if err != nil {
+		return err
+	}
+	if session := s.c.sessions[first.ID]; session != nil {
+		return s.receiveOn(session, e, first.Message.Tag, first.Message.Body)
+	}
+	var n int
+	if err := s.QueryRow(`SELECT COUNT(*) FROM firsts WHERE id = ?`, first.ID).Scan(&n); err != nil {
+		return err
+	}
+	if n > 0 {
+		return ratchet.ErrReplay
+	}
+	account, err := s.verifyHello(first)
+	if err != nil {
+		return err
+	}
+	opened, err := first.Accept(s.c.ratchetSelf(), s.c.me.device.DH, s, nil, s.now)
+	if err != nil {
+		return err
+	}
+	if first.OPKID != nil {
+		if _, err := s.Exec(`DELETE FROM prekeys WHERE id = ? AND kind = ?`, *first.OPKID, prekeyOneTime); err != nil {
+			return err
+		}
+	}
+	if _, err := s.Exec(`INSERT INTO firsts (id, expires) VALUES (?, ?)`, first.ID, s.now.Add(2*prekeyLifetime).UnixMilli()); err != nil {
+		return err
+	}
+	if err := s.saveSession(nil, opened.Session); err != nil {
+		return err
+	}
+	if err := s.archiveOthers(account, opened.Session); err != nil {
+		return err
+	}
+	if err := s.saveDelta(first.ID, opened.Delta); err != nil {
+		return err
+	}
+	s.then(func() { s.c.work.Go(func() { s.c.lookUpName(context.Background(), account) }) })
+	return s.receivePair(opened.Session, e, opened.Plaintext)
+}
+
+// verifyHello checks that the sender of a first message is a device that its
+// account has authorised, and learns the account's log.
+func (s *step) verifyHello(first *ratchet.First) (identity.Account, error) {
+	account, err := identity.AccountFromBytes(first.From.Acct[:])
+	if err != nil {
+		return account, err
+	}
+	r := wire.NewReader(first.Hello)
+	b := r.LP(identity.MaxLogSize)
+	if err := r.Done(); err != nil {
+		return account, err
+	}
+	log, err := identity.ParseLog(b)
+	if err != nil {
+		return account, err
+	}
+	if log.Account() != account || account == s.c.me.account {
+		return account, identity.ErrOtherAccount
+	}
+	if log, err = s.learnLog(log); err != nil {
+		return account, err
+	}
+	device, err := log.Device(first.From.Dev, s.now)
+	if err != nil {
+		return account, err
+	}
+	if !device.DHKey.Equal(first.From.IK) || !device.SigningKey.Equal(first.From.SK) {
+		return account, identity.ErrUnknownDevice
+	}
+	return account, nil
+}
+
+// archiveOthers lets only the preferred of the sessions with a device send.
+func (s *step) archiveOthers(a identity.Account, session *ratchet.Session) error {
+	peer := session.Peer()
+	rows, err := s.Query(`SELECT id FROM sessions WHERE acct = ? AND dev = ? AND archived IS NULL`, a.Bytes(), peer.Dev)
+	if err != nil {
+		return err
+	}
+	best := session
+	var ids []ratchet.ID
+	for rows.Next() {
+		var id ratchet.ID
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		ids = append(ids, id)
+		// A session that was answered is older than this one, whose sender has
+		// begun anew: only those that crossed on the way are rivals.
+		if other := s.c.sessions[id]; other != nil && !other.Answered() {
+			best = ratchet.Preferred(best, other)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if id == best.ID() {
+			continue
+		}
+		if _, err := s.Exec(`UPDATE sessions SET archived = ? WHERE id = ?`, s.unixMilli(), id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receiveOn takes a message of a session.
+func (s *step) receiveOn(session *ratchet.Session, e transport.Envelope, tag ratchet.Tag, body []byte) error {
+	in := ratchet.Incoming{Tag: tag, Body: body}
+	id := session.ID()
+	var sealed []byte
+	err := s.QueryRow(`SELECT sealed FROM skipped WHERE session = ? AND tag = ?`, id, tag).Scan(&sealed)
+	if err == nil {
+		b, err := s.UnsealKey(sessionScope(id), skippedPlace(id, tag), sealed)
+		if err != nil {
+			return err
+		}
+		defer b.Erase()
+		if in.Skipped, err = ratchet.ParseSkippedKey(b.Bytes()); err != nil {
+			return fmt.Errorf("%w: skipped key: %w", store.ErrCorrupt, err)
+		}
+	} else if !errors.Is(err, store.ErrNoRows) {
+		return err
+	}
+	if err := s.QueryRow(`SELECT COUNT(*) FROM skipped WHERE session = ?`, id).Scan(&in.Stored); err != nil {
+		return err
+	}
+	opened, err := session.Decrypt(in, s.now)
+	if err != nil {
+		return err
+	}
+	if err := s.saveSession(session, opened.Session); err != nil {
+		return err
+	}
+	if err := s.saveDelta(id, opened.Delta); err != nil {
+		return err
+	}
+	return s.receivePair(opened.Session, e, opened.Plaintext)
+}
+
+// saveDelta writes what a step does to the skipped keys of its session.
+func (s *step) saveDelta(id ratchet.ID, d ratchet.Delta) error {
+	if d.Used != nil {
+		if _, err := s.Exec(`DELETE FROM skipped WHERE session = ? AND tag = ?`, id, *d.Used); err != nil {
+			return err
+		}
+		s.then(func() { s.c.index.Remove(transport.Tag(*d.Used)) })
+	}
+	if d.Evict > 0 {
+		if _, err := s.Exec(`DELETE FROM skipped WHERE session = ?1 AND tag IN (SELECT tag FROM skipped WHERE session = ?1 ORDER BY created LIMIT ?2)`, id, d.Evict); err != nil {
+			return err
+		}
+	}
+	for _, k := range d.New {
+		var b secret.Key = k.Marshal()
+		sealed, err := s.SealKey(sessionScope(id), skippedPlace(id, k.Tag), b)
+		b.Erase()
+		if err != nil {
+			return err
+		}
+		if _, err := s.Exec(`INSERT INTO skipped (session, tag, sealed, created) VALUES (?, ?, ?, ?)`, id, k.Tag, sealed, k.Created.UnixMilli()); err != nil {
+			return err
+		}
+		s.then(func() { s.c.expect(route{kind: routeSession, session: id}, transport.Tag(k.Tag)) })
+	}
+	return nil
+}
+
+// receivePair takes what a session's message says, acknowledges it, and
+// remembers its ciphertext.
+func (s *step) receivePair(session *ratchet.Session, e transport.Envelope, plaintext []byte) error {
+	peer := session.Peer()
+	account, err := identity.AccountFromBytes(peer.Acct[:])
+	if err != nil {
+		return err
+	}
+	content, err := ParseContent(plaintext)
+	if err != nil {
+		// The ratchet has moved on: keep that, drop the content.
+		s.c.dropped.content.Add(1)
+		return s.markSeen(e, nil, nil)
+	}
+	if content.Kind == KindReceipt {
+		if err := s.markSeen(e, nil, nil); err != nil {
+			return err
+		}
+		return s.receiveReceipt(account, content)
+	}
+	if err := s.markSeen(e, account.Bytes(), content.ID[:]); err != nil {
+		return err
+	}
+	s.then(func() { s.c.acknowledge(account, content.ID) })
+	conv := pairConv(account)
+	if content.Kind == kindPart {
+		whole, err := s.join(conv, peer.Dev[:], content)
+		if whole == nil || err != nil {
+			return err
+		}
+		content = *whole
+	}
+	if content.Kind == kindWelcome {
+		return s.receiveWelcome(account, content)
+	}
+	if content.Kind == KindReceipt {
+		return s.receiveReceipt(account, content)
+	}
+	return s.inOrder(conv, peer.Dev[:], account, content)
+}
+
+// receiveReceipt advances the messages that a contact acknowledges.
+func (s *step) receiveReceipt(account identity.Account, content Content) error {
+	conv := pairConv(account)
+	for _, ref := range content.Refs {
+		if content.Read {
+			if err := s.advance(conv, ref, Read); err != nil {
+				return err
+			}
+			continue
+		}
+		var message []byte
+		err := s.QueryRow(`SELECT message FROM outbox WHERE wire = ? AND conv = ?`, ref[:], conv).Scan(&message)
+		if errors.Is(err, store.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := s.Exec(`DELETE FROM outbox WHERE wire = ? AND conv = ?`, ref[:], conv); err != nil {
+			return err
+		}
+		if message == nil {
+			continue
+		}
+		var left int
+		if err := s.QueryRow(`SELECT COUNT(*) FROM outbox WHERE conv = ? AND message = ?`, conv, message).Scan(&left); err != nil {
+			return err
+		}
+		if left == 0 {
+			if err := s.advance(conv, MessageID(message), Delivered); err != nil {
+				return err
+			}
+		}
+	}
+	s.then(func() { wake(s.c.wakePump) }) // the window has moved
+	return nil
+}

@@ -1,0 +1,220 @@
+package parley
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/parley-im/parley/groups"
+	"github.com/parley-im/parley/internal/store"
+	"github.com/parley-im/parley/ratchet"
+	"github.com/parley-im/parley/transport"
+)
+
+// routeKind says what a tag belongs to.
+type routeKind uint8
+
+const (
+	routeFirst   routeKind = iota + 1 // a first message to this device
+	routeSession                      // a session, or one of its skipped keys
+	routeEpoch                        // an envelope of a member of a group's epoch
+)
+
+// route is what the index knows of a tag.
+type route struct {
+	kind    routeKind
+	session ratchet.ID
+	cid     groups.CID
+	class   groups.Class
+	leaf    groups.LeafIndex
+	n       uint64
+}
+
+// counters count what was dropped, by reason.
+type counters struct {
+	undecryptable atomic.Uint64 // no key opened it, or a signature failed
+	content       atomic.Uint64 // genuine, and malformed inside
+	stale         atomic.Uint64 // for an epoch that is over
+}
+
+// Dropped counts what arrived and was not kept, since the client was opened.
+type Dropped struct {
+	Undecryptable uint64 `json:"undecryptable"` // addressed to a key of ours and did not open
+	Content       uint64 `json:"content"`       // opened, and malformed inside
+	Stale         uint64 `json:"stale"`         // a proposal or commit for an epoch that is over
+}
+
+// Dropped returns the counts.
+func (c *Client) Dropped() Dropped {
+	return Dropped{c.dropped.undecryptable.Load(), c.dropped.content.Load(), c.dropped.stale.Load()}
+}
+
+// receiveLoop takes what the network brings.
+func (c *Client) receiveLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r, ok := <-c.node.Envelopes():
+			if !ok {
+				return
+			}
+			c.receive(ctx, transport.Parked{Envelope: r.Envelope, Shard: r.Shard, From: r.From})
+		}
+	}
+}
+
+// receive takes an envelope, and those that waited for what it brings. It
+// reports whether it was new and could be read.
+func (c *Client) receive(ctx context.Context, p transport.Parked) bool {
+	r, ok := c.index.Lookup(p.Envelope.Tag)
+	if !ok {
+		if c.repeated(ctx, p.Envelope) {
+			return false
+		}
+		if _, found := c.index.Park(p, time.Now()); !found {
+			return false
+		}
+		if r, ok = c.index.Lookup(p.Envelope.Tag); !ok {
+			return false
+		}
+	}
+	fresh := false
+	err := c.step(ctx, func(s *step) error {
+		seen, err := s.seenBefore(p.Envelope)
+		if seen || err != nil {
+			return err
+		}
+		fresh = true
+		switch r.kind {
+		case routeFirst:
+			return s.receiveFirst(p.Envelope)
+		case routeSession:
+			if session := c.sessions[r.session]; session != nil {
+				return s.receiveOn(session, p.Envelope, ratchet.Tag(p.Envelope.Tag), p.Envelope.Body)
+			}
+			return ratchet.ErrDecrypt
+		default:
+			return s.receiveEpoch(r, p.Envelope)
+		}
+	})
+	switch {
+	case err == nil:
+		return fresh
+	case ctx.Err() != nil || errors.Is(err, ErrClosed):
+	case errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrFull):
+		c.log.Error("receive", "err", err)
+	default:
+		c.dropped.undecryptable.Add(1)
+		c.log.Debug("dropped", "err", err)
+	}
+	return false
+}
+
+// repeated deals with an envelope under a tag that is not expected: most often
+// one that was read, and comes again because its acknowledgement was lost.
+func (c *Client) repeated(ctx context.Context, e transport.Envelope) bool {
+	seen := false
+	err := c.db.View(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM seen WHERE hash = ?)`, e.ContentHash()).Scan(&seen)
+	})
+	if err != nil || !seen {
+		return false
+	}
+	if err := c.step(ctx, func(s *step) error { _, err := s.seenBefore(e); return err }); err != nil {
+		c.log.Debug("repeated", "err", err)
+	}
+	return true
+}
+
+// expect makes the index know tags, and takes what waited under them, once the
+// step that runs now is over. Held: c.mu.
+func (c *Client) expect(r route, tags ...transport.Tag) {
+	parked := c.index.Add(r, time.Now(), tags...)
+	if len(parked) == 0 || c.node == nil {
+		return
+	}
+	c.unparked = append(c.unparked, parked...)
+	wake(c.wakeUnparked)
+}
+
+// unparkLoop takes the envelopes that found their owner late.
+func (c *Client) unparkLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wakeUnparked:
+		}
+		c.mu.Lock()
+		waiting := c.unparked
+		c.unparked = nil
+		c.mu.Unlock()
+		for _, p := range waiting {
+			c.receive(ctx, p)
+		}
+	}
+}
+
+// onPeer is told of peers that come and go.
+func (c *Client) onPeer(e transport.PeerEvent) {
+	if e.Kind == transport.PeerDisconnected {
+		return
+	}
+	wake(c.wakePeer)
+}
+
+// peerLoop hurries everything that waits for somebody to come.
+func (c *Client) peerLoop(ctx context.Context) {
+	const gather = 200 * time.Millisecond // a peer joins all shards one by one
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wakePeer:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(gather):
+		}
+		c.hurry()
+		c.retryNow(ctx)
+		wake(c.wakePublish)
+		wake(c.wakeRepair)
+	}
+}
+
+// TryOpen tries every key the client holds on an envelope, as the network
+// carried it, and changes nothing. It returns nil if one opens it, ErrNoKey if
+// none does, and the transport's errors for bytes that are no envelope. It is
+// how a member who was removed shows that it cannot read on.
+func (c *Client) TryOpen(ctx context.Context, envelope []byte) error {
+	e, err := transport.Parse(envelope)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	for _, g := range c.groups {
+		if _, err := g.head.Open(e.Tag, e.Body); err == nil {
+			return nil
+		}
+	}
+	for _, past := range c.past {
+		if _, err := past.Open(e.Tag, e.Body); err == nil {
+			return nil
+		}
+	}
+	for _, session := range c.sessions {
+		if _, err := session.Decrypt(ratchet.Incoming{Tag: ratchet.Tag(e.Tag), Body: e.Body}, now); err == nil || errors.Is(err, ratchet.ErrReplay) {
+			return nil
+		}
+	}
+	if _, err := ratchet.PeekFirst(c.ratchetSelf(), c.me.device.DH, c.me.inbox, ratchet.Message{Tag: ratchet.Tag(e.Tag), Body: e.Body}, now); err == nil {
+		return nil
+	}
+	return ErrNoKey
+}

@@ -1,0 +1,151 @@
+package parley
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/parley-im/parley/groups"
+	"github.com/parley-im/parley/internal/store"
+	"github.com/parley-im/parley/transport"
+)
+
+const (
+	// repairIdle is how often members are asked for what this one may have
+	// missed; repairSoon is how long after a change.
+	repairIdle = 30 * time.Second
+	repairSoon = 2 * time.Second
+	// repairFirst is how soon after a peer has come, or a gap was seen.
+	repairFirst = 300 * time.Millisecond
+	// repairPeers is how many peers are asked in a round.
+	repairPeers = 4
+	// repairAsk is how many of a sender's next envelopes are asked for at once.
+	repairAsk = 16
+	// historyFor is how long group envelopes are kept for others.
+	historyFor = 7 * 24 * time.Hour
+)
+
+// keepHistory keeps an envelope for members who missed it.
+func (s *step) keepHistory(e transport.Envelope) error {
+	_, err := s.Exec(`INSERT OR IGNORE INTO history (tag, envelope, stored) VALUES (?, ?, ?)`, e.Tag, e.Marshal(), s.unixMilli())
+	return err
+}
+
+// serveHistory answers a peer who asks for envelopes by their tags. Who knows a
+// tag belongs to the group, and what it gets is ciphertext.
+func (c *Client) serveHistory(ctx context.Context, _ peer.ID, tags []transport.Tag) ([]transport.Envelope, error) {
+	<-c.ready
+	var all []transport.Envelope
+	err := c.db.View(ctx, func(tx *store.Tx) error {
+		for _, tag := range tags {
+			rows, err := tx.Query(`SELECT envelope FROM history WHERE tag = ?`, tag)
+			if err != nil {
+				return err
+			}
+			for rows.Next() {
+				var b []byte
+				if err := rows.Scan(&b); err != nil {
+					return err
+				}
+				e, err := transport.Parse(b)
+				if err != nil {
+					return err
+				}
+				all = append(all, e)
+			}
+			if err := rows.Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// repairLoop asks members for what this one has missed: gossip forgets in
+// seconds, a split lasts longer. It is driven by levels, not by edges: it asks
+// for the next envelopes of every member whether or not there seem to be any.
+func (c *Client) repairLoop(ctx context.Context) {
+	timer := time.NewTimer(repairSoon)
+	defer timer.Stop()
+	for {
+		wait := repairIdle
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wakeRepair:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(repairFirst):
+			}
+			wait = repairSoon
+		case <-timer.C:
+		}
+		for range 256 { // rounds that bring something new are followed by another
+			if !c.repair(ctx) {
+				break
+			}
+		}
+		timer.Reset(wait)
+	}
+}
+
+// repair asks some peers once, and reports whether something new came of it.
+func (c *Client) repair(ctx context.Context) bool {
+	peers := c.node.Peers()
+	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
+	fresh := false
+	for _, id := range peers[:min(len(peers), repairPeers)] {
+		for ask := range slices.Chunk(c.missing(), transport.MaxHistoryTags) {
+			askCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
+			got, err := c.node.FetchHistory(askCtx, id, ask)
+			cancel()
+			if err != nil {
+				c.log.Debug("history", "err", err)
+				break
+			}
+			for _, e := range got {
+				if c.receive(ctx, transport.Parked{Envelope: e, From: id, At: time.Now()}) {
+					fresh = true
+				}
+			}
+		}
+	}
+	return fresh
+}
+
+// missing returns the tags of the next envelopes of every member of every
+// epoch that can still be read.
+func (c *Client) missing() []transport.Tag {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var tags []transport.Tag
+	ask := func(e epoch, head bool) {
+		c.eachReader(e, head, func(r reader, size uint64) {
+			next, ok := c.reading[streamKey{e.CID(), r}]
+			if !ok {
+				return
+			}
+			if r.class == groups.ClassHandshake {
+				size = 2
+			}
+			for n := next; n < next+min(size, repairAsk); n++ {
+				tag := transport.Tag(e.Tag(r.class, r.leaf, n))
+				if _, expected := c.index.Lookup(tag); expected {
+					tags = append(tags, tag)
+				}
+			}
+		})
+	}
+	for _, g := range c.groups {
+		ask(g.head, true)
+	}
+	for _, past := range c.past {
+		ask(past, false)
+	}
+	return tags
+}
