@@ -187,6 +187,15 @@ func TestKeyringPrefixes(t *testing.T) {
 	}
 }
 
+func TestNewerFormats(t *testing.T) {
+	for _, name := range []string{unlockName, keyringName} {
+		files := profile(t)
+		files[name][8] = 2
+		_, err := Open(clone(t, files), pass, schema, nil)
+		want(t, err, ErrVersion)
+	}
+}
+
 func FuzzKeyring(f *testing.F) {
 	k := &keyring{seq: 1, floor: 1, dbKey: secret.Random(32), scopes: map[string]secret.Key{"session:1": secret.Random(32), "epoch:2": secret.Random(32)}}
 	f.Add(k.marshal())

@@ -35,7 +35,12 @@ type keyring struct {
 }
 
 func (k *keyring) marshal() []byte {
-	b := wire.AppendUint64(nil, k.seq)
+	// One buffer that does not grow, so that no copy of the keys stays behind.
+	size := 8 + 8 + scopeKeySize + 4
+	for name := range k.scopes {
+		size += 2 + len(name) + scopeKeySize
+	}
+	b := wire.AppendUint64(make([]byte, 0, size), k.seq)
 	b = wire.AppendUint64(b, k.floor)
 	b = append(b, k.dbKey.Bytes()...)
 	return wire.AppendVecFunc(b, func(b []byte) []byte {
