@@ -208,11 +208,12 @@ func (g *Group) collect(rows Rows, o *CommitOptions) (list *proposalList, droppe
 		}
 		own = append(own, &Proposal{Type: ProposalPSK, PSK: id})
 	}
+	list.verify(own)
 	for _, p := range own {
-		if err := g.vouch(p, o); err != nil {
+		if err := list.add(listed{proposal: p, sender: g.self}); err != nil {
 			return nil, nil, err
 		}
-		if err := list.add(listed{proposal: p, sender: g.self}); err != nil {
+		if err := g.vouch(p, o); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -258,7 +259,7 @@ func (g *Group) vouch(p *Proposal, o *CommitOptions) error {
 	var leaf *LeafNode
 	switch p.Type {
 	case ProposalAdd:
-		if err := p.Add.Validate(o.Now); err != nil {
+		if err := p.Add.checkLifetime(o.Now); err != nil {
 			return err
 		}
 		leaf = p.Add.Leaf

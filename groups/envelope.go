@@ -90,7 +90,7 @@ func envelopeAAD(tag [TagSize]byte) []byte { return append([]byte{envelopeVersio
 // and class within the epoch: for an application message it is its header's N,
 // for a handshake what [Group.NextHandshake] returned. size maps the length of
 // an unpadded body to the length it is to have, and may be nil. A commit is
-// sealed under the epoch it ends, before or after it is merged.
+// sealed by the group it ends, numbered before it is merged.
 func (g *Group) Seal(class Class, n uint64, msg []byte, size func(int) int) (*Sealed, error) {
 	length := EnvelopeOverhead + len(msg)
 	if size != nil {

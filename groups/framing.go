@@ -258,7 +258,7 @@ type message struct {
 	public     *publicMessage
 	private    *privateMessage
 	welcome    *welcome
-	groupInfo  *GroupInfo
+	groupInfo  *groupInfo
 	keyPackage *KeyPackage
 }
 

@@ -162,7 +162,7 @@ func lookupJoinerPSKs(ids []PreSharedKeyID, source PSKSource) ([]psk, error) {
 	return out, nil
 }
 
-func (w *welcome) openGroupInfo(s *suite.Suite, joiner, pskKey secret.Key) (*GroupInfo, error) {
+func (w *welcome) openGroupInfo(s *suite.Suite, joiner, pskKey secret.Key) (*groupInfo, error) {
 	ws := welcomeSecret(s, joiner, pskKey)
 	defer ws.Erase()
 	key, nonce := welcomeKeyNonce(s, ws)
@@ -181,7 +181,7 @@ func (w *welcome) openGroupInfo(s *suite.Suite, joiner, pskKey secret.Key) (*Gro
 
 // checkTree verifies the ratchet tree and, with its signer's leaf, the
 // GroupInfo.
-func (g *GroupInfo) checkTree(s *suite.Suite, outside []byte) (*treekem.Tree, *LeafNode, error) {
+func (g *groupInfo) checkTree(s *suite.Suite, outside []byte) (*treekem.Tree, *LeafNode, error) {
 	if g.context.suite != s.ID() {
 		return nil, nil, fmt.Errorf("%w: group info of another cipher suite", ErrMalformed)
 	}
@@ -214,7 +214,7 @@ func (g *GroupInfo) checkTree(s *suite.Suite, outside []byte) (*treekem.Tree, *L
 
 // checkExtensions checks the extensions of the GroupInfo and of its context,
 // and returns the epoch's CID.
-func (g *GroupInfo) checkExtensions(s *suite.Suite, plain bool) (CID, error) {
+func (g *groupInfo) checkExtensions(s *suite.Suite, plain bool) (CID, error) {
 	if !g.extensions.Unique() {
 		return CID{}, fmt.Errorf("%w: an extension of the group info occurs twice", ErrMalformed)
 	}
@@ -237,9 +237,9 @@ func (g *GroupInfo) checkExtensions(s *suite.Suite, plain bool) (CID, error) {
 	return CommitCID(append(in, g.context.confirmedTranscriptHash...)), nil
 }
 
-// groupInfo describes the epoch for those outside, signed by this member.
-func (g *Group) groupInfo() (*GroupInfo, error) {
-	info := &GroupInfo{
+// describe makes the GroupInfo of the epoch, signed by this member.
+func (g *Group) describe() (*groupInfo, error) {
+	info := &groupInfo{
 		context: g.gc,
 		extensions: Extensions{
 			{Type: extensionRatchetTree, Data: g.tree.Append(nil)},
@@ -253,7 +253,7 @@ func (g *Group) groupInfo() (*GroupInfo, error) {
 
 // welcome makes the Welcome for those a commit adds; g is the group after it.
 func (g *Group) welcome(a *applied, path *treekem.Path, sec *epochSecrets) ([]byte, error) {
-	info, err := g.groupInfo()
+	info, err := g.describe()
 	if err != nil {
 		return nil, err
 	}

@@ -175,6 +175,10 @@ func (k *KeyPackage) Validate(now time.Time) error {
 	if err := k.check(); err != nil {
 		return err
 	}
+	return k.checkLifetime(now)
+}
+
+func (k *KeyPackage) checkLifetime(now time.Time) error {
 	if err := k.Leaf.CheckLifetime(now); err != nil {
 		return fmt.Errorf("%w: %w", ErrLifetime, err)
 	}

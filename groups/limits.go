@@ -32,6 +32,8 @@ const (
 	// epoch, and MaxPendingPerSender those of one member.
 	MaxPendingProposals = 1024
 	MaxPendingPerSender = 16
+	// MaxProposalSize bounds the encoded content of one of them, in bytes.
+	MaxProposalSize = 256 << 10
 	// MaxPSKs bounds the pre-shared keys of one commit.
 	MaxPSKs = 64
 	// MaxAdmins bounds the list of admins in the roles extension.

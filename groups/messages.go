@@ -120,7 +120,11 @@ func (g *Group) remember(rows Rows, a *authContent, ref []byte, out *changes) er
 	}
 	b = wire.AppendVec(wire.AppendUint32(b, uint32(sender)), ref)
 	out.put(rowKey(rowPending), b)
-	out.put(refRowKey(rowProposal, ref), a.marshal())
+	encoded := a.marshal()
+	if len(encoded) > MaxProposalSize {
+		return fmt.Errorf("%w: of %d bytes, limit %d", ErrProposal, len(encoded), MaxProposalSize)
+	}
+	out.put(refRowKey(rowProposal, ref), encoded)
 	return nil
 }
 

@@ -104,7 +104,7 @@ func (g *Group) receiveProposal(rows Rows, a *authContent, sender Member, out *c
 		return nil, err
 	}
 	p := a.content.proposal
-	if err := g.checkProposal(p, sender.Leaf, &q); err != nil {
+	if err := g.checkProposal(p, sender.Leaf, &q, nil); err != nil {
 		return nil, err
 	}
 	ref := proposalRef(g.suite, a)
@@ -176,18 +176,24 @@ func (g *Group) resolve(rows Rows, c *commit, committer LeafIndex) (*proposalLis
 	if err != nil {
 		return nil, err
 	}
+	items := make([]listed, len(c.proposals))
+	proposals := make([]*Proposal, len(c.proposals))
 	seen := make(map[string]bool)
-	for _, p := range c.proposals {
-		it := listed{proposal: p.proposal, sender: committer, ref: p.ref}
+	for i, p := range c.proposals {
+		items[i] = listed{proposal: p.proposal, sender: committer, ref: p.ref}
 		if p.proposal == nil {
 			if seen[string(p.ref)] {
 				return nil, fmt.Errorf("%w: reference to a proposal", ErrDuplicate)
 			}
 			seen[string(p.ref)] = true
-			if it.proposal, it.sender, err = g.recall(rows, p.ref); err != nil {
+			if items[i].proposal, items[i].sender, err = g.recall(rows, p.ref); err != nil {
 				return nil, err
 			}
 		}
+		proposals[i] = items[i].proposal
+	}
+	list.verify(proposals)
+	for _, it := range items {
 		if err := list.add(it); err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package groups
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/treekem"
@@ -32,6 +33,8 @@ type proposalList struct {
 	keys       map[string]bool    // signature and encryption keys of new leaves
 	psks       map[string]bool
 	extensions *Proposal // group context extensions
+
+	verified map[*KeyPackage]error // what check said, of those it was asked about
 }
 
 func (g *Group) newProposalList(committer LeafIndex) (*proposalList, error) {
@@ -49,10 +52,30 @@ func (g *Group) newProposalList(committer LeafIndex) (*proposalList, error) {
 	}, nil
 }
 
+// verify checks the key packages among the proposals on all cores, before they
+// are added one by one.
+func (l *proposalList) verify(proposals []*Proposal) {
+	var packages []*KeyPackage
+	for _, p := range proposals {
+		if p.Type == ProposalAdd {
+			packages = append(packages, p.Add)
+		}
+	}
+	errs := make([]error, len(packages))
+	_ = parallel(len(packages), func(i int) error {
+		errs[i] = packages[i].check()
+		return nil
+	})
+	l.verified = make(map[*KeyPackage]error, len(packages))
+	for i, kp := range packages {
+		l.verified[kp] = errs[i]
+	}
+}
+
 // add checks a proposal by itself and with those before it, and lists it. On an
 // error the list is as it was.
 func (l *proposalList) add(it listed) error {
-	if err := l.g.checkProposal(it.proposal, it.sender, &l.required); err != nil {
+	if err := l.g.checkProposal(it.proposal, it.sender, &l.required, l.verified); err != nil {
 		return err
 	}
 	p := it.proposal
@@ -124,8 +147,8 @@ func (l *proposalList) needsPath() bool {
 }
 
 // checkProposal applies the rules for one proposal by itself (RFC 9420, Section
-// 12.1), and the group's roles.
-func (g *Group) checkProposal(p *Proposal, sender LeafIndex, q *required) error {
+// 12.1), and the group's roles. verified may hold verdicts on key packages.
+func (g *Group) checkProposal(p *Proposal, sender LeafIndex, q *required, verified map[*KeyPackage]error) error {
 	from, ok := g.tree.Leaf(sender)
 	if !ok {
 		return fmt.Errorf("%w: sender at leaf %d", ErrNotMember, sender)
@@ -137,11 +160,15 @@ func (g *Group) checkProposal(p *Proposal, sender LeafIndex, q *required) error 
 	}
 	switch p.Type {
 	case ProposalAdd:
+		err, known := verified[p.Add]
+		if !known {
+			err = p.Add.check()
+		}
+		if err != nil {
+			return err
+		}
 		if p.Add.Suite != g.suite.ID() {
 			return fmt.Errorf("%w: of another cipher suite", ErrKeyPackage)
-		}
-		if err := p.Add.check(); err != nil {
-			return err
 		}
 		return checkLeaf(p.Add.Leaf, g.gc.extensions, q)
 	case ProposalUpdate:
@@ -161,11 +188,24 @@ func (g *Group) checkProposal(p *Proposal, sender LeafIndex, q *required) error 
 		if err := checkExtensions(p.Extensions); err != nil {
 			return err
 		}
-		next, err := requiredOf(p.Extensions)
-		if err != nil {
-			return err
+		return g.checkContext(p.Extensions)
+	}
+	return nil
+}
+
+// checkContext holds the members to new extensions of the GroupContext.
+func (g *Group) checkContext(e Extensions) error {
+	q, err := requiredOf(e)
+	if err != nil {
+		return err
+	}
+	if err := supports(g.tree.Common(), e, &q); err != nil || g.roles == nil {
+		return err
+	}
+	for _, l := range g.tree.Leaves() {
+		if !slices.Contains(q.credentials, l.Credential.Type) {
+			return fmt.Errorf("%w: credential type 0x%04x in use is not required", ErrCapabilities, uint16(l.Credential.Type))
 		}
-		return supports(g.tree.Common(), p.Extensions, &next)
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func (g *Group) propose(rows Rows, p *Proposal, private []byte) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := g.checkProposal(p, g.self, &q); err != nil {
+	if err := g.checkProposal(p, g.self, &q, nil); err != nil {
 		return nil, err
 	}
 	a := &authContent{wireFormat: WirePublicMessage, content: &framedContent{

@@ -44,9 +44,9 @@ func readGroupContext(r *wire.Reader) groupContext {
 	}
 }
 
-// GroupInfo is an epoch described for those outside of it (RFC 9420, Section
-// 12.4.3).
-type GroupInfo struct {
+// groupInfo is GroupInfo of RFC 9420, Section 12.4.3: an epoch described for
+// those outside of it.
+type groupInfo struct {
 	context         groupContext
 	extensions      Extensions
 	confirmationTag []byte
@@ -56,17 +56,17 @@ type GroupInfo struct {
 
 const labelGroupInfo = "GroupInfoTBS"
 
-func (g *GroupInfo) unsigned(b []byte) []byte {
+func (g *groupInfo) unsigned(b []byte) []byte {
 	b = g.context.append(b)
 	b = g.extensions.Append(b)
 	b = wire.AppendVec(b, g.confirmationTag)
 	return wire.AppendUint32(b, uint32(g.signer))
 }
 
-func (g *GroupInfo) append(b []byte) []byte { return wire.AppendVec(g.unsigned(b), g.signature) }
+func (g *groupInfo) append(b []byte) []byte { return wire.AppendVec(g.unsigned(b), g.signature) }
 
-func readGroupInfo(r *wire.Reader) *GroupInfo {
-	return &GroupInfo{
+func readGroupInfo(r *wire.Reader) *groupInfo {
+	return &groupInfo{
 		context:         readGroupContext(r),
 		extensions:      treekem.ReadExtensions(r),
 		confirmationTag: bytes.Clone(r.VecMax(treekem.MaxKey)),
@@ -75,13 +75,13 @@ func readGroupInfo(r *wire.Reader) *GroupInfo {
 	}
 }
 
-func (g *GroupInfo) sign(s *suite.Suite, signer suite.SigningKey) error {
+func (g *groupInfo) sign(s *suite.Suite, signer suite.SigningKey) error {
 	sig, err := s.SignWithLabel(signer, labelGroupInfo, g.unsigned(nil))
 	g.signature = sig
 	return err
 }
 
-func (g *GroupInfo) verify(s *suite.Suite, signatureKey []byte) error {
+func (g *groupInfo) verify(s *suite.Suite, signatureKey []byte) error {
 	if err := s.VerifyWithLabel(signatureKey, labelGroupInfo, g.unsigned(nil), g.signature); err != nil {
 		return fmt.Errorf("%w: group info: %w", ErrSignature, err)
 	}

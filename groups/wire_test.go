@@ -116,7 +116,7 @@ var samples = sync.OnceValue(func() []sample {
 	if err != nil {
 		panic(err)
 	}
-	info, err := alice.group.groupInfo()
+	info, err := alice.group.describe()
 	if err != nil {
 		panic(err)
 	}
