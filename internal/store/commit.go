@@ -15,8 +15,9 @@ import (
 // for it or for ctx. If fn returns nil the transaction is committed, and on
 // disk, before Update returns; if fn returns an error or panics, nothing
 // changes. An error of the commit itself also means that nothing changed, but
-// for [ErrClosed]. ctx interrupts statements, not the commit. fn must not call
-// Update, and must not keep tx.
+// for [ErrClosed], after which only opening the profile again tells. ctx
+// interrupts statements, not the commit. fn must not call Update, which would
+// wait for itself, and must not keep tx.
 func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	select {
 	case <-s.writer:
@@ -152,7 +153,7 @@ func (s *Store) writeKeyring(k *keyring) error {
 // View runs fn in a read-only transaction on a snapshot: what was committed
 // when its first statement runs. It neither waits for Update nor delays it.
 // Keys are not part of the snapshot: a scope that is dropped meanwhile does not
-// unseal any more.
+// unseal any more. Four run at once, others wait, so fn must not call View.
 func (s *Store) View(ctx context.Context, fn func(tx *Tx) error) (err error) {
 	var c *conn
 	select {

@@ -65,7 +65,7 @@ func TestFlippedBits(t *testing.T) {
 	dir := clone(t, files)
 	for name, good := range files {
 		at := []int{0, 8, 9, len(good) - 1}
-		for range 20 {
+		for range 12 {
 			at = append(at, rng.IntN(len(good)))
 		}
 		for _, i := range at {

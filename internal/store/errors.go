@@ -38,7 +38,8 @@ var (
 	// ErrConstraint is returned when a statement violates a constraint: a second
 	// row of one primary key, a missing parent, a NULL.
 	ErrConstraint = errors.New("store: constraint violated")
-	// ErrFull is returned when the disk is full. Nothing was committed.
+	// ErrFull is returned when the disk is full. If the commit met it, the error
+	// is [ErrClosed] too.
 	ErrFull = errors.New("store: disk is full")
 	// ErrClosed is returned by a Store after [Store.Close], by a Tx after its
 	// function returned, and by every method of a Store that could not keep its
