@@ -126,7 +126,7 @@ func killedWriter(t *testing.T, dir string, rng *rand.Rand) (acked int) {
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	stop, lines := 1+rng.IntN(20), bufio.NewScanner(out)
+	stop, lines := 1+rng.IntN(8), bufio.NewScanner(out)
 	for n := 0; lines.Scan(); n++ {
 		acked, err = strconv.Atoi(lines.Text())
 		must(t, err)

@@ -332,7 +332,7 @@ func TestReadersWithWriter(t *testing.T) {
 		}
 		return tx.CreateScope("a")
 	})
-	const rounds = 150
+	const rounds = 60
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var wg sync.WaitGroup
