@@ -227,7 +227,7 @@ type pathNode struct {
 // CreatePath makes fresh secrets for the sender's filtered direct path and puts
 // the new leaf and parent nodes into t, to which the commit's proposals have
 // been applied. The sender's leaf must be in t; for an external commit the
-// caller adds it first. It returns [ErrNotMember], or the error of
+// caller adds one first, of which only what p.Leaf would take matters. It returns [ErrNotMember], or the error of
 // [Tree.CheckMembers] for the new leaf; then t is as it was.
 func CreatePath(t *Tree, p PathParams) (*Path, error) {
 	old, ok := t.Leaf(p.Sender)
@@ -347,8 +347,8 @@ func (p *Path) Erase() {
 }
 
 // Merge puts the public half of a received path into t, to which the commit's
-// proposals have been applied (for an external commit, the sender's leaf
-// added). It checks the leaf (of source commit, signed for that group and
+// proposals have been applied. For an external commit the caller adds path.Leaf
+// itself first, and sender is where it went. Merge checks the leaf (of source commit, signed for that group and
 // index, with a new encryption key), the length of the path, the number of its
 // ciphertexts, that no key of it is in the tree, the parent hashes, and the
 // members together. added are the leaves that the commit adds. It returns an
@@ -369,8 +369,15 @@ func (t *Tree) Merge(groupID []byte, sender LeafIndex, path *UpdatePath, added [
 	if err := leaf.Verify(t.suite, groupID, sender); err != nil {
 		return err
 	}
-	if !bytes.Equal(leaf.SignatureKey, old.SignatureKey) && t.keys.has(signatureKey, leaf.SignatureKey) {
-		return fmt.Errorf("%w: signature key of the update path", ErrDuplicateKey)
+	// The leaf of an external commit is in the tree already; that its keys are
+	// nobody else's shows when the members are checked.
+	if external := old == leaf; !external {
+		if t.keys.has(encryptionKey, leaf.EncryptionKey) {
+			return fmt.Errorf("%w: encryption key of the update path's leaf", ErrDuplicateKey)
+		}
+		if !bytes.Equal(leaf.SignatureKey, old.SignatureKey) && t.keys.has(signatureKey, leaf.SignatureKey) {
+			return fmt.Errorf("%w: signature key of the update path", ErrDuplicateKey)
+		}
 	}
 	steps := t.filteredPath(sender)
 	if len(steps) != len(path.Nodes) {
@@ -400,9 +407,6 @@ func (t *Tree) Merge(groupID []byte, sender LeafIndex, path *UpdatePath, added [
 // checkPathNodes checks keys and ciphertext counts of a received path (RFC
 // 9420, Section 12.4.2).
 func (t *Tree) checkPathNodes(path *UpdatePath, steps []step, added map[LeafIndex]bool) error {
-	if t.keys.has(encryptionKey, path.Leaf.EncryptionKey) {
-		return fmt.Errorf("%w: encryption key of the update path's leaf", ErrDuplicateKey)
-	}
 	for k, n := range path.Nodes {
 		if t.suite.CheckHPKEKey(n.EncryptionKey) != nil {
 			return fmt.Errorf("%w: unusable key at node %d", ErrPath, steps[k].x)

@@ -395,3 +395,59 @@ func TestRemovedCannotOpen(t *testing.T) {
 		t.Fatalf("only %d attempts", tried)
 	}
 }
+
+// A stranger who has the public tree joins by a path of its own, and then is a
+// member like any other (RFC 9420, Section 12.4.3.2).
+func TestExternalCommit(t *testing.T) {
+	s := mustSuite(t, suite.Secp256k1ChaCha20Poly1305)
+	w := newWorld(t, s, 5).full(t)
+	stranger := newPerson(t, s)
+	sent := mustParse(t, s, w.tree.Append(nil))
+	at, err := sent.Add(stranger.leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := CreatePath(sent, PathParams{Sender: at, GroupID: testGroup, Signer: stranger.signer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	update, err := path.Encrypt(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive := func(leaf *LeafNode) (*Tree, error) {
+		received := w.tree.Clone()
+		u := &UpdatePath{leaf, update.Nodes}
+		if i, err := received.Add(leaf); err != nil || i != at {
+			t.Fatalf("added at %d, %v", i, err)
+		}
+		return received, received.Merge(testGroup, at, u, nil)
+	}
+	taken := update.Leaf.Clone()
+	if err := taken.Sign(s, w.signers[1], testGroup, at); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := receive(taken); !errors.Is(err, ErrDuplicateKey) {
+		t.Errorf("a member's signature key: %v", err)
+	}
+	received, err := receive(update.Leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(received.Hash(), sent.Hash()) {
+		t.Fatal("the trees differ")
+	}
+	next := map[LeafIndex]*Private{at: path.Private()}
+	for i, p := range w.privates {
+		secrets, q, err := p.Open(received, at, update, nil, nil)
+		if err != nil || !secrets.Commit.Equal(path.Secrets().Commit) {
+			t.Fatalf("member %d: %v", i, err)
+		}
+		next[i] = q
+	}
+	w.tree, w.privates, w.signers[at] = received, next, stranger.signer
+	w.check(t)
+	w.commit(t, at)
+	w.commit(t, 0)
+	w.check(t)
+}
