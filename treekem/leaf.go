@@ -143,9 +143,11 @@ func (e Extensions) Append(b []byte) []byte {
 
 // ReadExtensions reads Extension extensions<V>, copying the data. Errors stick
 // to r.
-func ReadExtensions(r *wire.Reader) Extensions {
+func ReadExtensions(r *wire.Reader) Extensions { return readExtensions(r, wire.MaxVector) }
+
+func readExtensions(r *wire.Reader, limit int) Extensions {
 	var e Extensions
-	sub := r.Sub()
+	sub := wire.NewReader(r.VecMax(limit))
 	for sub.More() {
 		e = append(e, Extension{ExtensionType(sub.Uint16()), bytes.Clone(sub.Vec())})
 	}
@@ -212,7 +214,7 @@ func appendUint16s[T ~uint16](b []byte, list []T) []byte {
 }
 
 func readUint16s[T ~uint16](r *wire.Reader) []T {
-	sub := r.Sub()
+	sub := wire.NewReader(r.VecMax(MaxLeafNode))
 	var list []T
 	if n := sub.Len() / 2; n > 0 {
 		list = make([]T, 0, n)
@@ -282,7 +284,7 @@ func ReadLeafNode(r *wire.Reader) *LeafNode {
 	default:
 		r.Fail(fmt.Errorf("%w: leaf source %d", ErrMalformed, l.Source))
 	}
-	l.Extensions = ReadExtensions(r)
+	l.Extensions = readExtensions(r, MaxLeafNode)
 	l.Signature = bytes.Clone(r.VecMax(MaxKey))
 	if r.Err() == nil && before-r.Len() > MaxLeafNode {
 		r.Fail(fmt.Errorf("%w: leaf node of %d bytes", ErrMalformed, before-r.Len()))

@@ -34,7 +34,7 @@ func ReadParentNode(r *wire.Reader) *ParentNode {
 		EncryptionKey: bytes.Clone(r.VecMax(MaxKey)),
 		ParentHash:    bytes.Clone(r.VecMax(MaxKey)),
 	}
-	sub := r.Sub()
+	sub := wire.NewReader(r.VecMax(4 * MaxLeaves))
 	if n := sub.Len() / 4; n > 0 {
 		p.UnmergedLeaves = make([]LeafIndex, 0, n)
 	}
