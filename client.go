@@ -136,6 +136,9 @@ func (c *Client) open(ctx context.Context, o Options) error {
 	}); err != nil {
 		return err
 	}
+	if err := c.noteRollback(ctx); err != nil {
+		return err
+	}
 	if err := c.step(ctx, c.load); err != nil {
 		return err
 	}

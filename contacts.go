@@ -24,6 +24,8 @@ const (
 	fetchTimeout  = 10 * time.Second // for one peer
 	fetchBackoff  = 2 * time.Second  // after the first failure, then doubled
 	fetchSlowest  = time.Minute      // longest time between two tries
+	fetchPatience = 15 * time.Second // for what a person waits for
+	fetchPause    = 300 * time.Millisecond
 	keepMax       = 256              // contacts whose nodes are dialled
 )
 
@@ -159,7 +161,7 @@ func (c *Client) SafetyNumber(ctx context.Context, peer string) (string, error) 
 		return "", err
 	}
 	if theirs == nil {
-		record, err := c.fetch(ctx, account)
+		record, err := c.fetchPatiently(ctx, account)
 		if err != nil {
 			return "", &PeerError{peer, err}
 		}
@@ -299,6 +301,24 @@ func (c *Client) fetch(ctx context.Context, a identity.Account) (*identity.Recor
 		return nil, fmt.Errorf("%w: %w", ErrLog, err)
 	}
 	return best, nil
+}
+
+// fetchPatiently is fetch for what a person waits for: a client that was opened
+// just now has yet to meet those who have the record.
+func (c *Client) fetchPatiently(ctx context.Context, a identity.Account) (*identity.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchPatience)
+	defer cancel()
+	for {
+		r, err := c.fetch(ctx, a)
+		if err == nil || c.node == nil || !errors.Is(err, ErrNoRecord) {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(fetchPause):
+		}
+	}
 }
 
 func (c *Client) fetchFrom(ctx context.Context, id peer.ID, key [32]byte, a identity.Account) (*identity.Record, error) {

@@ -40,6 +40,9 @@ func (s *step) commit(g *group, o groups.CommitOptions) error {
 	if !g.creator {
 		return ErrNotAdmin
 	}
+	if g.restored {
+		return ErrRestored
+	}
 	o.Now, o.Verifier = s.now, s
 	staged, err := g.head.Prepare(epochRows{s}, o)
 	if err != nil {
@@ -99,7 +102,7 @@ func (s *step) groupEnvelope(g *group, row int64, sealed *groups.Sealed) error {
 // fillGroup encrypts what waits for a group, if all its members are who they
 // say. Until then it waits: what cannot be unsaid is not said to strangers.
 func (s *step) fillGroup(g *group) error {
-	if len(g.untrusted) > 0 {
+	if len(g.untrusted) > 0 || g.restored {
 		return nil
 	}
 	waiting, err := s.unencrypted(g.conv(), publishBatch)
@@ -127,6 +130,9 @@ func (s *step) fillGroup(g *group) error {
 
 // intend remembers what this member wants, and proposes it.
 func (s *step) intend(g *group, kind string) error {
+	if g.restored {
+		return ErrRestored
+	}
 	if _, err := s.Exec(`INSERT INTO intents (grp, kind, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, g.id, kind, s.unixMilli()); err != nil {
 		return err
 	}
@@ -136,6 +142,9 @@ func (s *step) intend(g *group, kind string) error {
 // propose proposes, in this epoch, whatever is intended and was not proposed
 // in it yet.
 func (s *step) propose(g *group) error {
+	if g.restored {
+		return nil
+	}
 	cid := g.head.CID()
 	rows, err := s.Query(`SELECT kind FROM intents WHERE grp = ? AND (cid IS NULL OR cid <> ?)`, g.id, cid)
 	if err != nil {
@@ -175,7 +184,7 @@ func (s *step) propose(g *group) error {
 // commitProposals commits what others have proposed.
 func (s *step) commitProposals(g *group) error {
 	pending, err := g.head.Pending(epochRows{s})
-	if err != nil || len(pending) == 0 {
+	if err != nil || len(pending) == 0 || g.restored {
 		return err
 	}
 	return s.commit(g, groups.CommitOptions{})
@@ -210,7 +219,7 @@ func (s *step) merge(g *group, staged *groups.Staged) error {
 	if err := s.DropScope(headScope(before.CID())); err != nil {
 		return err
 	}
-	moved := &group{id: g.id, name: g.name, creator: g.creator, head: next}
+	moved := &group{id: g.id, name: g.name, creator: g.creator, restored: g.restored, head: next}
 	if err := s.saveHead(moved); err != nil {
 		return err
 	}

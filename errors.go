@@ -39,6 +39,10 @@ var (
 	// ErrCreatorLeaves is returned to a creator who asks to leave: nobody else
 	// could commit any more.
 	ErrCreatorLeaves = errors.New("parley: the creator of a group cannot leave it while others are in it")
+	// ErrRestored is returned for writing to a group after the profile was put
+	// back to an earlier state: a key might serve twice, and what was agreed
+	// since is unknown. Leave the group and have yourself added again.
+	ErrRestored = errors.New("parley: this profile was put back to an earlier state, and cannot write to groups it was in then")
 	// ErrTooLarge is returned for content that exceeds MaxContent, or a group
 	// message that exceeds MaxGroupContent.
 	ErrTooLarge = errors.New("parley: content is too large")

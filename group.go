@@ -40,6 +40,7 @@ type group struct {
 	id        []byte
 	name      string
 	creator   bool
+	restored  bool // nothing is sent: see ErrRestored
 	head      *groups.Group
 	untrusted []identity.Account // members whose device nobody vouches for yet
 }
@@ -97,7 +98,7 @@ func (r epochRows) Delete(cid groups.CID, key groups.RowKey) error {
 
 // loadGroups reads the active groups and the epochs they have left.
 func (s *step) loadGroups() error {
-	rows, err := s.Query(`SELECT id, name, creator, head, sealed FROM groups WHERE status = ?`, groupActive)
+	rows, err := s.Query(`SELECT id, name, creator, restored, head, sealed FROM groups WHERE status = ?`, groupActive)
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (s *step) loadGroups() error {
 		g := new(group)
 		var cid groups.CID
 		var sealed []byte
-		if err := rows.Scan(&g.id, &g.name, &g.creator, &cid, &sealed); err != nil {
+		if err := rows.Scan(&g.id, &g.name, &g.creator, &g.restored, &cid, &sealed); err != nil {
 			return err
 		}
 		b, err := s.UnsealKey(headScope(cid), headPlace(g.id), sealed)
@@ -177,9 +178,9 @@ func (s *step) saveHead(g *group) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Exec(`INSERT INTO groups (id, name, status, creator, head, sealed, created) VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status, creator = excluded.creator, head = excluded.head, sealed = excluded.sealed`,
-		g.id, g.name, groupActive, g.creator, cid, sealed, s.unixMilli()); err != nil {
+	if _, err := s.Exec(`INSERT INTO groups (id, name, status, creator, head, sealed, created, restored) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status, creator = excluded.creator, head = excluded.head, sealed = excluded.sealed, restored = excluded.restored`,
+		g.id, g.name, groupActive, g.creator, cid, sealed, s.unixMilli(), g.restored); err != nil {
 		return err
 	}
 	if _, err := s.Exec(`INSERT INTO epochs (cid, grp, number) VALUES (?, ?, ?)`, cid, g.id, g.head.Epoch()); err != nil {
@@ -286,6 +287,25 @@ func (c *Client) groupID(ctx context.Context, nameOrID string) (id []byte, err e
 	return id, err
 }
 
+// noteRollback marks the groups of a profile that was put back to an earlier
+// state: nothing more is sent to them.
+func (c *Client) noteRollback(ctx context.Context) error {
+	if !c.db.RolledBack() {
+		return nil
+	}
+	err := c.step(ctx, func(s *step) error {
+		r, err := s.Exec(`UPDATE groups SET restored = 1 WHERE status = ?`, groupActive)
+		if err != nil {
+			return err
+		}
+		return s.alert(fmt.Sprintf("this profile was put back to an earlier state; nothing is sent to the %d groups it was in then", r.RowsAffected))
+	})
+	if err != nil {
+		return err
+	}
+	return c.db.ClearRolledBack(ctx)
+}
+
 // active returns a group that the client is in. Held: c.mu.
 func (c *Client) active(id []byte) (*group, error) {
 	if g := c.groups[string(id)]; g != nil {
@@ -370,7 +390,7 @@ func (c *Client) invite(ctx context.Context, members []string) ([]*groups.KeyPac
 			return nil, &PeerError{m, ErrMember}
 		}
 		seen[account] = true
-		record, err := c.fetch(ctx, account)
+		record, err := c.fetchPatiently(ctx, account)
 		if err != nil {
 			return nil, &PeerError{m, err}
 		}
@@ -613,7 +633,10 @@ func (c *Client) SendGroup(ctx context.Context, nameOrID string, content Content
 		return Receipt{}, fmt.Errorf("%w: groups have no receipts", ErrContent)
 	}
 	return c.send(ctx, groupConv(id), nil, content, opts, func(*step) error {
-		_, err := c.active(id)
+		g, err := c.active(id)
+		if err == nil && g.restored {
+			err = ErrRestored
+		}
 		return err
 	})
 }

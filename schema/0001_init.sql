@@ -81,7 +81,9 @@ CREATE TABLE groups (
     creator INTEGER NOT NULL,
     head    BLOB NOT NULL,        -- cid
     sealed  BLOB,                 -- NULL once removed
-    created INTEGER NOT NULL
+    created INTEGER NOT NULL,
+    -- The profile was put back to an earlier state while this group was active.
+    restored INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- Epochs by the hash of their commit; a past one is sealed under epoch:<hex cid>.
