@@ -83,11 +83,8 @@ var (
 	ErrRoles = errors.New("groups: missing or invalid roles")
 	// ErrState is returned for stored state that does not decode.
 	ErrState = errors.New("groups: stored state is damaged")
-	// ErrNothingToCommit is returned by Prepare when no proposal is left and no
-	// path is asked for.
-	ErrNothingToCommit = errors.New("groups: nothing to commit")
-	// ErrLastMember is returned when a commit would leave a group without
-	// members, or without anyone who may commit.
+	// ErrLastMember is returned for a commit that would leave nobody who may
+	// commit.
 	ErrLastMember = errors.New("groups: would leave nobody in charge")
 )
 

@@ -17,15 +17,11 @@ const (
 	MaxMessageSize = 16 << 20
 	// MaxApplicationData bounds the plaintext of one application message.
 	MaxApplicationData = 1 << 20
-	// MaxMembers bounds the leaves of a group.
-	MaxMembers = 1 << 16
 	// MaxGroupID and MaxAuthenticatedData bound these fields, in bytes.
 	MaxGroupID           = 256
 	MaxAuthenticatedData = 64 << 10
-	// MaxExtensions bounds an extension list, and MaxExtensionData the body of
-	// one, in bytes. A ratchet_tree extension is bounded by its message.
-	MaxExtensions    = 64
-	MaxExtensionData = MaxMessageSize
+	// MaxExtensions bounds the extensions of a GroupContext.
+	MaxExtensions = 64
 	// MaxProposals bounds the proposals of one commit.
 	MaxProposals = 4096
 	// MaxPendingProposals bounds the proposals that wait for a commit in one

@@ -162,6 +162,10 @@ func (g *Group) forget(rows Rows, out *changes) error {
 	out.del(rowKey(rowPending))
 	out.del(rowKey(rowSender))
 	out.del(rowKey(rowHandshakes))
+	// Own ratchets that were never used are taken out of the tree first.
+	if _, err := g.secretTree(rows).load(ratchetApplication, uint32(g.self), out); err != nil {
+		return err
+	}
 	out.del(rowKey(rowRatchet, uint32(ratchetHandshake), uint32(g.self)))
 	out.del(rowKey(rowRatchet, uint32(ratchetApplication), uint32(g.self)))
 	return nil
