@@ -73,6 +73,24 @@ func BenchmarkCreatePath(b *testing.B) {
 	})
 }
 
+// The first commit of a group: no parent is set, and the path secrets go to
+// every other member by itself.
+func BenchmarkCreateFirstPath(b *testing.B) {
+	benchGroups(b, func(b *testing.B, w *world) {
+		tree := New(w.s, newPerson(b, w.s).leaf)
+		for i, l := range w.tree.Leaves() {
+			if i > 0 {
+				if _, err := tree.Add(l); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		for b.Loop() {
+			benchPath(b, w, tree.Clone(), 0)
+		}
+	})
+}
+
 // Another member's path, merged with all its checks and opened.
 func BenchmarkApplyPath(b *testing.B) {
 	benchGroups(b, func(b *testing.B, w *world) {

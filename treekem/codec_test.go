@@ -163,6 +163,20 @@ func TestCodecs(t *testing.T) {
 	}
 }
 
+func TestExtensions(t *testing.T) {
+	e := Extensions{{1, []byte("a")}, {0xF0E1, nil}, {1, []byte("b")}}
+	checkCodec(t, readerCodec(ReadExtensions), e.Append(nil))
+	if data, ok := e.Find(1); !ok || string(data) != "a" {
+		t.Errorf("%q, %v", data, ok)
+	}
+	if _, ok := e.Find(2); ok {
+		t.Error("found what is not there")
+	}
+	if e.Unique() || !e[:2].Unique() || !Extensions(nil).Unique() {
+		t.Error("Unique is wrong")
+	}
+}
+
 func TestParseRejects(t *testing.T) {
 	s := mustSuite(t, suite.X25519AES128GCMEd25519)
 	w := newWorld(t, s, 3).full(t)

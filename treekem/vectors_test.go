@@ -15,6 +15,8 @@ import (
 // hexBytes is a byte string written in hex.
 type hexBytes []byte
 
+func (h hexBytes) MarshalJSON() ([]byte, error) { return json.Marshal(hex.EncodeToString(h)) }
+
 func (h *hexBytes) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
@@ -171,45 +173,63 @@ func TestTreeOperationVectors(t *testing.T) {
 	count.done(t)
 }
 
+// treeKEMCase is a case of treekem.json, in the format of the MLS
+// implementations' common test vectors.
+type treeKEMCase struct {
+	Suite      suite.ID      `json:"cipher_suite"`
+	GroupID    hexBytes      `json:"group_id"`
+	Epoch      uint64        `json:"epoch"`
+	Transcript hexBytes      `json:"confirmed_transcript_hash"`
+	Tree       hexBytes      `json:"ratchet_tree"`
+	Leaves     []treeKEMLeaf `json:"leaves_private"`
+	Paths      []treeKEMPath `json:"update_paths"`
+}
+
+type treeKEMLeaf struct {
+	Index         LeafIndex           `json:"index"`
+	EncryptionKey hexBytes            `json:"encryption_priv"`
+	SignatureKey  hexBytes            `json:"signature_priv"`
+	PathSecrets   []treeKEMPathSecret `json:"path_secrets"`
+}
+
+type treeKEMPathSecret struct {
+	Node   NodeIndex `json:"node"`
+	Secret hexBytes  `json:"path_secret"`
+}
+
+type treeKEMPath struct {
+	Sender       LeafIndex   `json:"sender"`
+	Path         hexBytes    `json:"update_path"`
+	PathSecrets  []*hexBytes `json:"path_secrets"` // by receiver; null for the sender and blanks
+	CommitSecret hexBytes    `json:"commit_secret"`
+	HashAfter    hexBytes    `json:"tree_hash_after"`
+}
+
+// context returns the GroupContext of the case with that tree hash, without
+// extensions.
+func (c *treeKEMCase) context(treeHash []byte) []byte {
+	b := wire.AppendUint16(nil, uint16(MLS10))
+	b = wire.AppendUint16(b, uint16(c.Suite))
+	b = wire.AppendVec(b, c.GroupID)
+	b = wire.AppendUint64(b, c.Epoch)
+	b = wire.AppendVec(b, treeHash)
+	b = wire.AppendVec(b, c.Transcript)
+	return wire.AppendVec(b, nil)
+}
+
 func TestTreeKEMVectors(t *testing.T) {
-	var cases []struct {
-		Suite      suite.ID `json:"cipher_suite"`
-		GroupID    hexBytes `json:"group_id"`
-		Epoch      uint64   `json:"epoch"`
-		Transcript hexBytes `json:"confirmed_transcript_hash"`
-		Tree       hexBytes `json:"ratchet_tree"`
-		Leaves     []struct {
-			Index         LeafIndex `json:"index"`
-			EncryptionKey hexBytes  `json:"encryption_priv"`
-			SignatureKey  hexBytes  `json:"signature_priv"`
-			PathSecrets   []struct {
-				Node   NodeIndex `json:"node"`
-				Secret hexBytes  `json:"path_secret"`
-			} `json:"path_secrets"`
-		} `json:"leaves_private"`
-		Paths []struct {
-			Sender       LeafIndex   `json:"sender"`
-			Path         hexBytes    `json:"update_path"`
-			PathSecrets  []*hexBytes `json:"path_secrets"`
-			CommitSecret hexBytes    `json:"commit_secret"`
-			HashAfter    hexBytes    `json:"tree_hash_after"`
-		} `json:"update_paths"`
-	}
+	var cases []treeKEMCase
 	vectors.JSON(t, "mls/treekem.json", &cases)
+	runTreeKEM(t, cases)
+}
+
+func runTreeKEM(t *testing.T, cases []treeKEMCase) {
+	t.Helper()
 	var count tally
 	for i, c := range cases {
 		s, ok := count.suite(c.Suite)
 		if !ok {
 			continue
-		}
-		context := func(treeHash []byte) []byte { // GroupContext without extensions
-			b := wire.AppendUint16(nil, uint16(MLS10))
-			b = wire.AppendUint16(b, uint16(c.Suite))
-			b = wire.AppendVec(b, c.GroupID)
-			b = wire.AppendUint64(b, c.Epoch)
-			b = wire.AppendVec(b, treeHash)
-			b = wire.AppendVec(b, c.Transcript)
-			return wire.AppendVec(b, nil)
 		}
 		tree := mustParse(t, s, c.Tree)
 		if err := tree.Validate(c.GroupID); err != nil {
@@ -261,7 +281,7 @@ func TestTreeKEMVectors(t *testing.T) {
 				if own == u.Sender {
 					continue
 				}
-				secrets, next, err := p.Open(after, u.Sender, path, nil, context(after.Hash()))
+				secrets, next, err := p.Open(after, u.Sender, path, nil, c.context(after.Hash()))
 				if err != nil {
 					t.Fatalf("case %d, sender %d, receiver %d: %v", i, u.Sender, own, err)
 				}

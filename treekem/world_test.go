@@ -74,12 +74,14 @@ type world struct {
 	tree     *Tree
 	signers  map[LeafIndex]suite.SigningKey
 	privates map[LeafIndex]*Private
+	// pathSecrets are those of the paths made so far, the latest of each node.
+	pathSecrets map[NodeIndex]secret.Key
 }
 
 // newWorld returns a group of n, in which nobody has committed yet.
 func newWorld(t fataler, s *suite.Suite, n int) *world {
 	t.Helper()
-	w := &world{s: s, signers: map[LeafIndex]suite.SigningKey{}, privates: map[LeafIndex]*Private{}}
+	w := &world{s: s, signers: map[LeafIndex]suite.SigningKey{}, privates: map[LeafIndex]*Private{}, pathSecrets: map[NodeIndex]secret.Key{}}
 	for range n {
 		w.join(t)
 	}
@@ -122,6 +124,9 @@ func (w *world) commit(t fataler, sender LeafIndex, added ...LeafIndex) {
 		}
 	}
 	tree, path, next := sendAndReceive(t, w.tree, testGroup, sender, w.signers[sender], known, added...)
+	for _, n := range path.nodes {
+		w.pathSecrets[n.x] = n.secret
+	}
 	for _, i := range added {
 		pathSecret, ok := path.JoinerSecret(i)
 		if !ok {
