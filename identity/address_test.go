@@ -88,10 +88,23 @@ func TestAddressRoundTrip(t *testing.T) {
 		noError(t, err)
 		var fromJSON Account
 		noError(t, json.Unmarshal(js, &fromJSON))
-		if fromJSON != acct {
+		js, err = json.Marshal(a)
+		noError(t, err)
+		var addressFromJSON Address
+		noError(t, json.Unmarshal(js, &addressFromJSON))
+		if fromJSON != acct || addressFromJSON != a {
 			t.Fatalf("%s changes in JSON", acct)
 		}
 	})
+}
+
+func TestAddressesInJSONReject(t *testing.T) {
+	a, acct := Address{1}, Account{Address{1}, 2}
+	wantError(t, json.Unmarshal([]byte(`"bob"`), &a), ErrAddress)
+	wantError(t, json.Unmarshal([]byte(`"eip155:0:x"`), &acct), ErrAccount)
+	if a != (Address{1}) || acct != (Account{Address{1}, 2}) {
+		t.Error("an error changed the value")
+	}
 }
 
 func TestAddressOfKey(t *testing.T) {

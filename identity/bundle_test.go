@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/parley-im/parley/internal/wire"
 )
 
 func TestBundle(t *testing.T) {
@@ -187,6 +189,8 @@ func TestRecord(t *testing.T) {
 	}
 	wantError(t, verify(append(slices.Clone(in), 0)), ErrRecord)
 	wantError(t, verify([]byte{0xff, 0xff, 0xff, 0xff}), ErrRecord)
+	wantError(t, verify(wire.AppendLP(wire.AppendLP(nil, nil), b.Marshal())), ErrLog)
+	wantError(t, verify(wire.AppendLP(wire.AppendLP(nil, l.Marshal()), nil)), ErrBundle)
 	wantError(t, verify(MarshalRecord(NewLog(l.account), b)), ErrUnknownDevice)
 	wantError(t, verify(MarshalRecord(revoke(t, l, w, d), b)), ErrDeviceRevoked)
 

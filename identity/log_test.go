@@ -3,9 +3,11 @@ package identity
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -257,6 +259,11 @@ func TestConflict(t *testing.T) {
 	}
 	if !slices.Contains(conflict.Digests, theirs.head) || bytes.Compare(conflict.Digests[0][:], conflict.Digests[1][:]) >= 0 {
 		t.Error("the alert does not name both links, sorted")
+	}
+	for _, d := range conflict.Digests {
+		if !strings.Contains(conflict.Error(), hex.EncodeToString(d[:])) {
+			t.Errorf("the alert does not name both links: %v", conflict)
+		}
 	}
 	if got := frozen.Devices(testNow); len(got) != 1 || !got[0].SigningKey.Equal(a.Signing.PublicKey()) {
 		t.Errorf("devices of the frozen log are %v", got)
