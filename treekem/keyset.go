@@ -1,8 +1,6 @@
 package treekem
 
-import (
-	"crypto/sha256"
-)
+import "crypto/sha256"
 
 // keySet is the multiset of the public keys in a tree, so that a key used twice
 // is found without looking at every node. It is a persistent trie of sixteen

@@ -49,8 +49,7 @@ func (t *Tree) validateParent(n *node, x NodeIndex) error {
 	if err := t.validateUnmerged(n, x); err != nil {
 		return err
 	}
-	if !t.chained(n, x, n.left, x.left(), n.right, x.right()) &&
-		!t.chained(n, x, n.right, x.right(), n.left, x.left()) {
+	if !t.chained(n, n.left, x.left(), n.right, x.right()) && !t.chained(n, n.right, x.right(), n.left, x.left()) {
 		return fmt.Errorf("%w: no node below %d has its parent hash", ErrTree, x)
 	}
 	return nil
@@ -87,7 +86,7 @@ func (t *Tree) validateUnmerged(n *node, x NodeIndex) error {
 // with s the other child: whether exactly one node of c's resolution is not
 // unmerged in n, all unmerged leaves of n below c are in that resolution, and
 // that node has the parent hash of n (RFC 9420, Section 7.9.2).
-func (t *Tree) chained(n *node, _ NodeIndex, c *node, cx NodeIndex, s *node, sx NodeIndex) bool {
+func (t *Tree) chained(n, c *node, cx NodeIndex, s *node, sx NodeIndex) bool {
 	unmerged := n.parent.UnmergedLeaves
 	var last *node
 	size := 0

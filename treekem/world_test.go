@@ -456,3 +456,93 @@ func TestExternalCommit(t *testing.T) {
 	w.commit(t, 0)
 	w.check(t)
 }
+
+// A change on a clone copies the nodes above the leaf and no others, and hashes
+// only those.
+func TestCloneShares(t *testing.T) {
+	s := mustSuite(t, suite.X25519AES128GCMEd25519)
+	p := newPerson(t, s)
+	tree := New(s, p.leaf)
+	for range 1000 {
+		if _, err := tree.Add(p.leaf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clone := tree.Clone()
+	if clone.top != tree.top {
+		t.Fatal("Clone copied nodes")
+	}
+	if err := clone.Update(300, p.leaf); err != nil {
+		t.Fatal(err)
+	}
+	stale := 0
+	var differ func(a, b *node) int
+	differ = func(a, b *node) int {
+		if a == b {
+			return 0
+		}
+		if b.hash == nil {
+			stale++
+		}
+		if a.left == nil {
+			return 1
+		}
+		return 1 + differ(a.left, b.left) + differ(a.right, b.right)
+	}
+	if n := differ(tree.top, clone.top); n != 11 || stale != 11 {
+		t.Errorf("%d nodes were copied and %d are stale, not 11", n, stale)
+	}
+	before := clone.top
+	if err := clone.Update(300, p.leaf); err != nil {
+		t.Fatal(err)
+	}
+	if clone.top != before {
+		t.Error("a second change copied again")
+	}
+}
+
+// Adding many members costs each no more than the depth of the tree, also where
+// every parent is set and lists them as unmerged.
+func TestAddManyIsLinear(t *testing.T) {
+	s := mustSuite(t, suite.X25519AES128GCMEd25519)
+	p := newPerson(t, s)
+	allocations := func(n int) float64 {
+		half := newWorld(t, s, 1).tree
+		for range n - 1 {
+			if _, err := half.Add(p.leaf); err != nil {
+				t.Fatal(err)
+			}
+		}
+		parents := 0
+		for i := range LeafIndex(n) {
+			half.edit(i, func(_ NodeIndex, n *node) {
+				if n.left != nil && n.parent == nil {
+					parents++
+					half.setParent(n, &ParentNode{EncryptionKey: fmt.Append(nil, parents)})
+				}
+			})
+		}
+		for i := range LeafIndex(n / 2) { // make room to the left of nobody's path
+			half.edit(i, func(_ NodeIndex, n *node) {
+				if n.left == nil {
+					half.setLeaf(n, nil)
+				}
+			})
+		}
+		return testing.AllocsPerRun(1, func() {
+			tree := half.Clone()
+			for range n / 2 {
+				if _, err := tree.Add(p.leaf); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := len(tree.top.unmerged()); got != n/2 {
+				t.Fatalf("%d unmerged leaves at the root, not %d", got, n/2)
+			}
+			tree.Hash()
+		})
+	}
+	if small, large := allocations(256), allocations(2048); large > 8*small*1.5 {
+		t.Errorf("%v allocations for 128 members, %v for 1024", small, large)
+	}
+}
