@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/parley-im/parley/internal/secp"
+	"github.com/parley-im/parley/transport"
+)
+
+// tap is the eavesdropper: a node of the network like any other, on every
+// shard, without an account, a session or a group. It keeps all it hears.
+type tap struct {
+	node *transport.Node
+	work sync.WaitGroup
+
+	mu       sync.Mutex
+	captured []capture
+	offered  [][]byte // records that peers asked it to keep
+}
+
+// capture is an envelope as the network carried it.
+type capture struct {
+	shard int
+	from  peer.ID // who handed it on
+	env   transport.Envelope
+	raw   []byte // the whole message
+}
+
+// listen opens the eavesdropper's node.
+func listen(ctx context.Context, bootstrap []string) (*tap, error) {
+	key, err := secp.GenerateKey()
+	if err != nil {
+		return nil, err
+	}
+	scalar := key.Bytes()
+	defer scalar.Erase()
+	t := new(tap)
+	t.node, err = transport.Open(ctx, transport.Options{
+		HostKey: scalar, Network: network, Listen: loopback, Bootstrap: bootstrap,
+		Handlers: transport.Handlers{PutRecord: t.putRecord},
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.work.Go(func() {
+		for r := range t.node.Envelopes() {
+			t.mu.Lock()
+			t.captured = append(t.captured, capture{shard: r.Shard, from: r.From, env: r.Envelope, raw: r.Envelope.Marshal()})
+			t.mu.Unlock()
+		}
+	})
+	return t, nil
+}
+
+// putRecord keeps what it is offered.
+func (t *tap) putRecord(_ context.Context, _ peer.ID, _ [32]byte, record []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.offered = append(t.offered, record)
+	return nil
+}
+
+func (t *tap) close() error {
+	err := t.node.Close()
+	t.work.Wait()
+	return err
+}
+
+// since returns what was captured from a position on, which the caller only
+// reads. Positions are what mark returns.
+func (t *tap) since(mark int) []capture {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.captured[mark:len(t.captured):len(t.captured)]
+}
+
+func (t *tap) mark() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.captured)
+}
