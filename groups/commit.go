@@ -158,6 +158,7 @@ func (g *Group) Prepare(rows Rows, o CommitOptions) (*Staged, error) {
 	}
 	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, content)
 	sec := g.schedule(g.init, path.Secrets().Commit, psks, gc)
+	defer sec.eraseTransient()
 	content.auth.confirmationTag = g.suite.MAC(sec.confirmation, gc.confirmedTranscriptHash)
 	msg := protectPublic(g.suite, g.membership, content, g.context).marshal()
 	if len(msg) > MaxMessageSize {
@@ -221,8 +222,8 @@ func (g *Group) collect(rows Rows, o *CommitOptions) (list *proposalList, droppe
 		return list, nil, nil
 	}
 	pending, err := g.Pending(rows)
-	if err != nil {
-		return nil, nil, err
+	if err != nil || len(pending) == 0 {
+		return list, nil, err
 	}
 	// Removals first, as they win over updates of the same leaf, and for the
 	// rest the latest first, as it replaces what its sender proposed before.

@@ -43,6 +43,9 @@ const labelJoined = "parley/1 group joined"
 // 12.4.3.1), and writes the first rows. It returns [ErrWelcomeNotForUs] if the
 // Welcome is for other key packages. Delete the private half of the key package
 // in the same transaction, unless it is a last resort.
+//
+// Group id and CID are the inviter's word. A caller that has the group, or any
+// epoch of that CID, must roll back: a Welcome never replaces what is alive.
 func Join(rows Rows, msg []byte, o JoinOptions) (*Joined, error) {
 	m, err := parseMessage(bytes.Clone(msg))
 	if err != nil {
@@ -60,6 +63,7 @@ func Join(rows Rows, msg []byte, o JoinOptions) (*Joined, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer gs.pathSecret.Erase()
 	ids, err := lookupJoinerPSKs(gs.psks, o.PSK)
 	if err != nil {
 		return nil, err
@@ -89,6 +93,7 @@ func Join(rows Rows, msg []byte, o JoinOptions) (*Joined, error) {
 		return nil, treeError(err)
 	}
 	sec := scheduleFromJoiner(s, gs.joiner, pskKey, info.context.append(nil))
+	defer sec.eraseTransient()
 	if !s.VerifyMAC(sec.confirmation, info.context.confirmedTranscriptHash, info.confirmationTag) {
 		return nil, ErrConfirmationTag
 	}

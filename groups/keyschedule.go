@@ -64,6 +64,13 @@ func secretsFromEpoch(s *suite.Suite, epoch secret.Key) *epochSecrets {
 	}
 }
 
+// eraseTransient overwrites what nobody needs once the epoch has begun.
+func (e *epochSecrets) eraseTransient() {
+	e.joiner.Erase()
+	e.welcome.Erase()
+	e.confirmation.Erase()
+}
+
 // welcomeSecret derives welcome_secret alone, which a joiner needs before it
 // knows the group context.
 func welcomeSecret(s *suite.Suite, joiner, pskSecret secret.Key) secret.Key {

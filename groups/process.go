@@ -159,6 +159,7 @@ func (g *Group) stage(rows Rows, a *authContent, sender Member, msg []byte, o Pr
 	defer commitSecret.Erase()
 	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, a)
 	sec := g.schedule(g.init, commitSecret, psks, gc)
+	defer sec.eraseTransient()
 	if !g.suite.VerifyMAC(sec.confirmation, gc.confirmedTranscriptHash, a.auth.confirmationTag) {
 		return nil, ErrConfirmationTag
 	}

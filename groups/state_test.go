@@ -13,15 +13,19 @@ import (
 // restart has a person come back with what was stored.
 func (p *person) restart() {
 	p.tb.Helper()
-	g, err := Unmarshal(p.group.Marshal(), p.signer)
+	stored := p.group.Marshal()
+	g, err := Unmarshal(stored, p.signer)
 	if err != nil {
 		p.tb.Fatal(err)
 	}
+	stored.Erase() // what was decoded must not refer to it
 	p.group = g
 	for i := range p.past {
-		if p.past[i], err = UnmarshalPast(p.past[i].Marshal()); err != nil {
+		stored = p.past[i].Marshal()
+		if p.past[i], err = UnmarshalPast(stored); err != nil {
 			p.tb.Fatal(err)
 		}
+		stored.Erase()
 	}
 }
 

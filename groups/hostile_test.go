@@ -1,0 +1,289 @@
+package groups
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/parley-im/parley/internal/suite"
+	"github.com/parley-im/parley/treekem"
+)
+
+// forge makes a commit as a member can whose software checks nothing: well
+// signed and tagged for membership, with any proposals and any path. Its
+// confirmation tag is worthless, so what it is refused for must come before.
+func (p *person) forge(proposals []proposalOrRef, path *treekem.UpdatePath) []byte {
+	p.tb.Helper()
+	g := p.group
+	a := &authContent{wireFormat: WirePublicMessage, content: &framedContent{
+		groupID: g.groupID, epoch: g.number, sender: member(uint32(g.self)),
+		contentType: ContentCommit, commit: &commit{proposals: proposals, path: path},
+	}}
+	if err := a.sign(g.suite, g.signer, g.context); err != nil {
+		p.tb.Fatal(err)
+	}
+	a.auth.confirmationTag = make([]byte, g.suite.HashSize())
+	return protectPublic(g.suite, g.membership, a, g.context).marshal()
+}
+
+func byValue(list ...*Proposal) []proposalOrRef {
+	out := make([]proposalOrRef, len(list))
+	for i, p := range list {
+		out[i].proposal = p
+	}
+	return out
+}
+
+// A hostile admin's commits are refused by what they are, before its
+// confirmation tag is looked at.
+func TestHostileCommits(t *testing.T) {
+	people := groupOf(t, 3, nil)
+	alice, bob, carol := people[0], people[1], people[2]
+	dave := newPerson(t, 9)
+	g := alice.group
+	update := func(p *person, change func(l *LeafNode)) *Proposal {
+		t.Helper()
+		old, ok := p.group.tree.Leaf(p.group.self)
+		if !ok {
+			t.Fatal("no leaf")
+		}
+		l := old.Clone()
+		l.Source, l.Lifetime, l.ParentHash = treekem.SourceUpdate, treekem.Lifetime{}, nil
+		l.EncryptionKey = dave.private.Encryption.Public()
+		change(l)
+		if err := l.Sign(g.suite, p.signer, g.groupID, p.group.self); err != nil {
+			t.Fatal(err)
+		}
+		return &Proposal{Type: ProposalUpdate, Update: l}
+	}
+	nothing := func(*LeafNode) {}
+	remove := func(leaf LeafIndex) *Proposal { return &Proposal{Type: ProposalRemove, Remove: leaf} }
+	add := &Proposal{Type: ProposalAdd, Add: dave.kp}
+	psk := &Proposal{Type: ProposalPSK, PSK: PreSharedKeyID{Type: PSKExternal, ID: []byte("x"), Nonce: make([]byte, 32)}}
+	context := &Proposal{Type: ProposalGroupContextExtensions, Extensions: g.Extensions()}
+	m, err := parseMessage(alice.prepare(CommitOptions{}).Commit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := m.public.content.commit.path
+
+	for name, c := range map[string]struct {
+		proposals []*Proposal
+		path      *treekem.UpdatePath
+		want      error
+	}{
+		"nothing and no path":      {nil, nil, ErrProposal},
+		"a removal without a path": {[]*Proposal{remove(2)}, nil, ErrProposal},
+		"own removal":              {[]*Proposal{remove(0)}, path, ErrProposal},
+		"own update":               {[]*Proposal{update(alice, nothing)}, path, ErrProposal},
+		"removal twice":            {[]*Proposal{remove(2), remove(2)}, path, ErrDuplicate},
+		"add twice":                {[]*Proposal{add, add}, path, ErrDuplicate},
+		"add of a member":          {[]*Proposal{{Type: ProposalAdd, Add: carol.kp}}, nil, ErrDuplicate},
+		"psk twice":                {[]*Proposal{psk, psk}, path, ErrDuplicate},
+		"psk nobody has":           {[]*Proposal{psk}, path, ErrUnknownPSK},
+		"context twice":            {[]*Proposal{context, context}, path, ErrDuplicate},
+		"no roles":                 {[]*Proposal{{Type: ProposalGroupContextExtensions}}, path, ErrRoles},
+		"re-init":                  {[]*Proposal{{Type: ProposalReInit, ReInit: &ReInit{GroupID: []byte("g"), Version: 1, Suite: 1}}}, nil, ErrUnsupported},
+		"external init":            {[]*Proposal{{Type: ProposalExternalInit, KEMOutput: []byte("x")}}, path, ErrProposal},
+		"a path too long":          {nil, &treekem.UpdatePath{Leaf: path.Leaf, Nodes: append(path.Nodes, path.Nodes...)}, ErrTree},
+		"a path too short":         {nil, &treekem.UpdatePath{Leaf: path.Leaf}, ErrTree},
+		"another's path":           {[]*Proposal{remove(2)}, path, ErrTree},
+		"a good path":              {nil, path, ErrConfirmationTag},
+	} {
+		msg := alice.forge(byValue(c.proposals...), c.path)
+		rows := snapshot(bob.rows)
+		if _, err := bob.group.Process(bob.rows, msg, ProcessOptions{}); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+		if !same(rows, bob.rows) {
+			t.Errorf("%s: rows changed", name)
+		}
+	}
+	bob.refuses(alice.forge([]proposalOrRef{{ref: []byte("unheard of")}}, path), ErrUnknownProposal)
+	good := update(carol, nothing)
+	msg, err := carol.group.propose(MemoryRows{}, good, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := bob.process(msg).Proposal.Ref
+	bob.refuses(alice.forge([]proposalOrRef{{ref: ref}, {ref: ref}}, path), ErrDuplicate)
+	bob.refuses(alice.forge([]proposalOrRef{{ref: ref}, {proposal: remove(2)}}, path), ErrDuplicate)
+
+	// The successor of a leaf is the same account's.
+	key := path.Leaf.EncryptionKey
+	thief := path.Leaf.Clone()
+	thief.Credential = carol.cred
+	if err := thief.Sign(g.suite, alice.signer, g.groupID, 0); err != nil {
+		t.Fatal(err)
+	}
+	bob.refuses(alice.forge(nil, &treekem.UpdatePath{Leaf: thief, Nodes: path.Nodes}), ErrCredential)
+
+	// Updates that a hostile member proposes.
+	for name, c := range map[string]struct {
+		change func(l *LeafNode)
+		want   error
+	}{
+		"another account":     {func(l *LeafNode) { l.Credential = bob.cred }, ErrCredential},
+		"malformed account":   {func(l *LeafNode) { l.Credential.Body = l.Credential.Body[:3] }, ErrCredential},
+		"of a key package":    {func(l *LeafNode) { l.Source = treekem.SourceKeyPackage }, ErrProposal},
+		"without a new key":   {func(l *LeafNode) { l.EncryptionKey = carol.kp.Leaf.EncryptionKey }, ErrProposal},
+		"with an unusable":    {func(l *LeafNode) { l.EncryptionKey = key[:5] }, ErrProposal},
+		"without what we use": {func(l *LeafNode) { l.Capabilities.Extensions = nil }, ErrCapabilities},
+	} {
+		if _, err := carol.group.propose(MemoryRows{}, update(carol, c.change), nil); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+	}
+	unsigned := update(carol, nothing)
+	unsigned.Update.Signature = bytes.Clone(unsigned.Update.Signature)
+	unsigned.Update.Signature[5] ^= 1
+	if _, err := carol.group.propose(MemoryRows{}, unsigned, nil); !errors.Is(err, ErrSignature) {
+		t.Error(err)
+	}
+}
+
+// A proposal that is good alone must not spoil the commits of others: it is
+// left out.
+func TestSpoilersAreLeftOut(t *testing.T) {
+	anyone := Roles{Add: Members, Commit: Members}
+	people := groupOf(t, 3, &anyone)
+	alice, bob, carol := people[0], people[1], people[2]
+	dave := newPerson(t, 9)
+	again, err := bob.group.ProposeAdd(bob.rows, carol.kp, testNow) // is in already
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := bob.group.ProposeAdd(bob.rows, dave.kp, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, msg := range [][]byte{again, fresh} {
+		alice.process(msg)
+		carol.process(msg)
+	}
+	st := commitAll(alice, people[1:], CommitOptions{})
+	if len(st.Changes.Added) != 1 || len(st.Changes.Dropped) != 1 || !errors.Is(st.Changes.Dropped[0], ErrDuplicate) {
+		t.Fatalf("%+v", st.Changes)
+	}
+	dave.join(st.Welcome)
+	agree(t, alice, bob, carol, dave)
+}
+
+// rewelcome makes the Welcome for p anew, with another GroupInfo.
+func (p *person) rewelcome(welcomed []byte, signer suite.SigningKey, change func(info *groupInfo)) []byte {
+	p.tb.Helper()
+	s, err := suite.ByID(p.kp.Suite)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	m, err := parseMessage(welcomed)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	gs, err := m.welcome.open(s, p.kp, p.private)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	info, err := m.welcome.openGroupInfo(s, gs.joiner, pskSecret(s, nil))
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	change(info)
+	if signer != nil {
+		if err := info.sign(s, signer); err != nil {
+			p.tb.Fatal(err)
+		}
+	}
+	w := &welcome{suite: s.ID()}
+	key, nonce := welcomeKeyNonce(s, welcomeSecret(s, gs.joiner, pskSecret(s, nil)))
+	w.encryptedGroupInfo = s.AEAD().Seal(nil, key, nonce, info.append(nil), nil)
+	enc, ciphertext, err := s.EncryptWithLabel(p.kp.InitKey, labelWelcome, w.encryptedGroupInfo, gs.append(nil))
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	w.secrets = []encryptedGroupSecrets{{newMember: p.kp.Ref(), kemOutput: enc, ciphertext: ciphertext}}
+	return (&message{wireFormat: WireWelcome, welcome: w}).marshal()
+}
+
+func TestHostileWelcomes(t *testing.T) {
+	alice, bob := newPerson(t, 0), newPerson(t, 1)
+	alice.create(nil)
+	st := alice.prepare(CommitOptions{Add: []*KeyPackage{bob.kp}})
+	other := groupOf(t, 2, nil)[0].group
+	for name, c := range map[string]struct {
+		signer suite.SigningKey
+		change func(info *groupInfo)
+		want   error
+	}{
+		"not signed again":   {nil, func(i *groupInfo) { i.context.epoch++ }, ErrSignature},
+		"signed by another":  {bob.signer, func(i *groupInfo) {}, ErrSignature},
+		"signer not a leaf":  {alice.signer, func(i *groupInfo) { i.signer = 7 }, ErrNotMember},
+		"another epoch":      {alice.signer, func(i *groupInfo) { i.context.epoch++ }, ErrConfirmationTag},
+		"another group":      {alice.signer, func(i *groupInfo) { i.context.groupID = []byte("x") }, ErrSignature},
+		"another tag":        {alice.signer, func(i *groupInfo) { i.confirmationTag = make([]byte, 32) }, ErrConfirmationTag},
+		"another tree hash":  {alice.signer, func(i *groupInfo) { i.context.treeHash = make([]byte, 32) }, ErrTree},
+		"another tree":       {alice.signer, func(i *groupInfo) { i.extensions[0].Data = other.tree.Append(nil) }, ErrSignature},
+		"a garbled tree":     {alice.signer, func(i *groupInfo) { i.extensions[0].Data = []byte{1, 2, 3} }, ErrMalformed},
+		"no tree":            {alice.signer, func(i *groupInfo) { i.extensions = i.extensions[1:] }, ErrTree},
+		"no CID":             {alice.signer, func(i *groupInfo) { i.extensions = i.extensions[:1] }, ErrMalformed},
+		"a short CID":        {alice.signer, func(i *groupInfo) { i.extensions[1].Data = []byte{1} }, ErrMalformed},
+		"an extension twice": {alice.signer, func(i *groupInfo) { i.extensions = append(i.extensions, i.extensions[1]) }, ErrMalformed},
+		"no roles":           {alice.signer, func(i *groupInfo) { i.context.extensions = nil }, ErrRoles},
+		"agreement": {alice.signer, func(i *groupInfo) {
+			i.context.extensions = append(i.context.extensions, Extension{Type: ExtensionAgreement})
+		}, ErrUnsupported},
+		"another suite": {alice.signer, func(i *groupInfo) { i.context.suite = 1 }, ErrMalformed},
+	} {
+		rows := MemoryRows{}
+		_, err := Join(rows, bob.rewelcome(st.Welcome, c.signer, c.change), JoinOptions{KeyPackage: bob.kp, Private: bob.private, Signer: bob.signer})
+		if !errors.Is(err, c.want) || len(rows) > 0 {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+	}
+	alice.merge(st)
+	bob.join(bob.rewelcome(st.Welcome, alice.signer, func(*groupInfo) {}))
+	agree(t, alice, bob)
+	if !alice.group.Export("app", []byte("context"), 40).Equal(bob.group.Export("app", []byte("context"), 40)) ||
+		alice.group.Export("app", nil, 40).Equal(bob.group.Export("app2", nil, 40)) {
+		t.Fatal("exported secrets")
+	}
+}
+
+func TestLastResort(t *testing.T) {
+	bob := newPerson(t, 1)
+	if bob.kp.LastResort() {
+		t.Fatal("not asked for")
+	}
+	var err error
+	bob.kp, bob.private, err = NewKeyPackage(KeyPackageOptions{
+		Credential: bob.cred, Signer: bob.signer, NotBefore: testNow, NotAfter: testNow.Add(MaxLifetime), LastResort: true,
+	})
+	if err != nil || !bob.kp.LastResort() {
+		t.Fatal(err)
+	}
+	again, err := ParseKeyPackage(bob.kp.Marshal())
+	if err != nil || !again.LastResort() || !bytes.Equal(again.Ref(), bob.kp.Ref()) {
+		t.Fatal(err)
+	}
+	for i := range 2 { // two groups may use it
+		alice := newPerson(t, 10+i)
+		alice.create(nil)
+		commitAll(alice, nil, CommitOptions{}, bob)
+		agree(t, alice, bob)
+	}
+	for _, o := range []KeyPackageOptions{
+		{NotBefore: testNow, NotAfter: testNow},
+		{NotBefore: testNow, NotAfter: testNow.Add(MaxLifetime + 1)},
+	} {
+		o.Credential, o.Signer = bob.cred, bob.signer
+		if _, _, err := NewKeyPackage(o); !errors.Is(err, ErrLifetime) {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := NewKeyPackage(KeyPackageOptions{Suite: 0xffff}); !errors.Is(err, ErrUnsupported) {
+		t.Fatal(err)
+	}
+	if _, err := ParseKeyPackage([]byte{0, 1, 0, 5}); !errors.Is(err, ErrMalformed) {
+		t.Fatal(err)
+	}
+}
