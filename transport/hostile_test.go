@@ -16,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 )
 
 // hostile is a libp2p host without any of this package's manners.
@@ -240,6 +241,34 @@ func TestUndelivered(t *testing.T) {
 		s, out := n.Stats(), a.Stats().OutboundDrops
 		return s.Received+s.Undelivered+s.QueueFull+out == sent
 	})
+}
+
+// A kept peer that stays connected but says nothing is disconnected and dialled
+// again; one that only refuses the ping is left alone.
+func TestSilentPeer(t *testing.T) {
+	t.Parallel()
+	silent, refusing := newHostile(t), newHostile(t)
+	silent.SetStreamHandler(ping.ID, func(network.Stream) {})
+	refusing.RemoveStreamHandler(ping.ID)
+	left := make(chan peer.ID, 16)
+	n := openNode(t, func(o *Options) {
+		o.PingEvery = 50 * time.Millisecond
+		o.Bootstrap = []string{silent.addr(), refusing.addr()}
+		o.OnPeer = func(e PeerEvent) {
+			if e.Kind == PeerDisconnected {
+				select {
+				case left <- e.Peer:
+				default: // enough were seen
+				}
+			}
+		}
+	})
+	for range 2 {
+		if id := <-left; id != silent.ID() {
+			t.Fatalf("disconnected %s", id)
+		}
+	}
+	eventually(t, func() bool { return n.Stats().Redials >= 4 && n.connected(refusing.ID()) })
 }
 
 // Close leaves no goroutine of this package, or that it had libp2p start.

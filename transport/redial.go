@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	mrand "math/rand/v2"
@@ -139,11 +140,12 @@ func (n *Node) checkOlder(_ network.Network, fresh network.Conn) {
 	}
 }
 
-// checkAlive closes a connection on which the peer does not answer a ping.
+// checkAlive closes a connection on which the peer gives no sign of life in
+// time. Any answer is one, a refusal too.
 func (n *Node) checkAlive(c network.Conn) {
-	ctx, cancel := context.WithTimeout(n.done, pingTimeout)
+	ctx, cancel := context.WithTimeout(n.done, min(pingTimeout, n.opts.PingEvery))
 	defer cancel()
-	if err := pingConn(ctx, c); err != nil && n.done.Err() == nil {
+	if err := pingConn(ctx, c); err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		n.opts.Logger.Debug("transport: no sign of life", "peer", c.RemotePeer(), "err", err)
 		c.Close()
 	}
@@ -170,7 +172,7 @@ func pingConn(ctx context.Context, c network.Conn) error {
 		return err
 	}
 	if !bytes.Equal(sent[:], got[:]) {
-		return fmt.Errorf("transport: wrong answer to a ping")
+		return errors.New("transport: wrong answer to a ping")
 	}
 	return nil
 }
