@@ -126,6 +126,55 @@ func BenchmarkProcessUpdate(b *testing.B) {
 	})
 }
 
+// BenchmarkUpdateFullTree is a key update, made and processed, where every other
+// member has committed before, so that no node of the tree is blank.
+func BenchmarkUpdateFullTree(b *testing.B) {
+	for _, n := range []int{16, 128} {
+		everyone := Roles{Commit: Members}
+		var committers []*person
+		setUp := sync.OnceFunc(func() {
+			alice := newPerson(b, 0)
+			committers = []*person{alice}
+			var add []*KeyPackage
+			for i := 1; i < n; i++ {
+				p := newPerson(b, i)
+				add = append(add, p.kp)
+				if i%2 == 0 {
+					committers = append(committers, p)
+				}
+			}
+			alice.create(&everyone)
+			st := alice.prepare(CommitOptions{Add: add})
+			alice.merge(st)
+			for _, p := range committers[1:] {
+				p.join(st.Welcome)
+			}
+			for i, p := range committers {
+				commitAll(p, append(append([]*person(nil), committers[:i]...), committers[i+1:]...), CommitOptions{})
+			}
+		})
+		b.Run(fmt.Sprintf("prepare/members=%d", n), func(b *testing.B) {
+			setUp()
+			b.ReportAllocs()
+			b.ResetTimer()
+			var st *Staged
+			for b.Loop() {
+				st = committers[0].prepare(CommitOptions{})
+			}
+			b.ReportMetric(float64(len(st.Commit)), "commit-bytes")
+		})
+		b.Run(fmt.Sprintf("process/members=%d", n), func(b *testing.B) {
+			setUp()
+			st := committers[0].prepare(CommitOptions{})
+			b.ReportAllocs()
+			b.ResetTimer()
+			for b.Loop() {
+				committers[len(committers)-1].process(st.Commit)
+			}
+		})
+	}
+}
+
 // BenchmarkMerge merges a processed commit: first rows, and the old epoch as a
 // past one with its roster.
 func BenchmarkMerge(b *testing.B) {

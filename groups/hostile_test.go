@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/parley-im/parley/internal/suite"
+	"github.com/parley-im/parley/internal/wire"
 	"github.com/parley-im/parley/treekem"
 )
 
@@ -140,6 +141,40 @@ func TestHostileCommits(t *testing.T) {
 	if _, err := carol.group.propose(MemoryRows{}, unsigned, nil); !errors.Is(err, ErrSignature) {
 		t.Error(err)
 	}
+}
+
+// FuzzHostileCommit signs any commit that parses, as a hostile admin can.
+func FuzzHostileCommit(f *testing.F) {
+	people := groupOf(f, 4, nil)
+	alice, bob := people[0], people[1]
+	for _, o := range []CommitOptions{
+		{},
+		{Remove: []LeafIndex{2}},
+		{Add: []*KeyPackage{newPerson(f, 9).kp}, Remove: []LeafIndex{1, 2}},
+		{Roles: &Roles{Admins: [][]byte{Subject(alice.cred), Subject(bob.cred)}}},
+	} {
+		m, err := parseMessage(alice.prepare(o).Commit)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(m.public.content.commit.append(nil))
+	}
+	rows := snapshot(bob.rows)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r := wire.NewReader(in)
+		c := readCommit(r)
+		if r.Done() != nil {
+			return
+		}
+		alice.tb = t
+		got, err := bob.group.Process(bob.rows, alice.forge(c.proposals, c.path), ProcessOptions{Now: testNow})
+		if err == nil && !got.Commit.Changes.SelfRemoved { // whom it removes cannot check the tag
+			t.Fatal("a worthless confirmation tag is accepted")
+		}
+		if !same(rows, bob.rows) {
+			t.Fatal("rows changed")
+		}
+	})
 }
 
 // A proposal that is good alone must not spoil the commits of others: it is

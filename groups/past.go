@@ -2,6 +2,7 @@ package groups
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -54,7 +55,7 @@ func (p *Past) Open(tag [TagSize]byte, body []byte) ([]byte, error) { return p.o
 // Member returns the member at a leaf in that epoch, and false if there was
 // none.
 func (p *Past) Member(leaf LeafIndex) (Member, bool) {
-	i, ok := slices.BinarySearchFunc(p.roster, leaf, func(m Member, leaf LeafIndex) int { return int(m.Leaf) - int(leaf) })
+	i, ok := slices.BinarySearchFunc(p.roster, leaf, func(m Member, leaf LeafIndex) int { return cmp.Compare(m.Leaf, leaf) })
 	if !ok {
 		return Member{}, false
 	}
