@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/parley-im/parley/internal/secp"
 	"github.com/parley-im/parley/transport"
 )
 
@@ -31,18 +31,11 @@ type capture struct {
 
 // listen opens the eavesdropper's node.
 func listen(ctx context.Context, bootstrap []string) (*tap, error) {
-	key, err := secp.GenerateKey()
-	if err != nil {
-		return nil, err
-	}
-	scalar := key.Bytes()
-	defer scalar.Erase()
 	t := new(tap)
-	t.node, err = transport.Open(ctx, transport.Options{
-		HostKey: scalar, Network: network, Listen: loopback, Bootstrap: bootstrap,
-		Handlers: transport.Handlers{PutRecord: t.putRecord},
-	})
-	if err != nil {
+	var err error
+	if t.node, err = bareNode(ctx, transport.Options{
+		Listen: loopback, Bootstrap: bootstrap, Handlers: transport.Handlers{PutRecord: t.putRecord},
+	}); err != nil {
 		return nil, err
 	}
 	t.work.Go(func() {
@@ -81,4 +74,39 @@ func (t *tap) mark() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.captured)
+}
+
+// weight is how much went over the wire.
+type weight struct {
+	Envelopes int         `json:"envelopes"`
+	Bytes     int         `json:"bytes"`
+	Sizes     map[int]int `json:"sizes"` // how many bodies have this length
+}
+
+func weigh(captured []capture) weight {
+	w := weight{Envelopes: len(captured), Sizes: map[int]int{}}
+	for _, c := range captured {
+		w.Bytes += len(c.raw)
+		w.Sizes[len(c.env.Body)]++
+	}
+	return w
+}
+
+// String says how many envelopes there are of each size.
+func (w weight) String() string {
+	var sizes []string
+	for _, size := range transport.Sizes() {
+		if n := w.Sizes[size]; n > 0 {
+			unit := fmt.Sprintf("%d KiB", size>>10)
+			if size < 1<<10 {
+				unit = fmt.Sprintf("%d B", size)
+			}
+			sizes = append(sizes, fmt.Sprintf("%d of %s", n, unit))
+		}
+	}
+	return fmt.Sprintf("%d envelopes, %s", w.Envelopes, list(sizes))
+}
+
+func (s *story) eavesdropper(ctx context.Context) (string, error) {
+	return "", fmt.Errorf("not written yet")
 }

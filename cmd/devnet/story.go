@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -52,9 +51,16 @@ type story struct {
 	details map[string]any // of the step that runs
 	spoken  []utterance
 	groupID string
-	heads   []string // every commit hash seen
-	removed int      // position in the capture at which carol was out
-	hoard   *hoard   // what carol might have kept
+	heads   []string       // every commit hash seen
+	hoard   *parley.Client // on what carol might have kept
+	// Where carol was out: in the capture, and in what was said.
+	removed, saidBefore int
+}
+
+// line is what somebody has to say.
+type line struct {
+	from *person
+	text string
 }
 
 // utterance is something said, and who is to read it.
@@ -380,23 +386,33 @@ func (s *story) agree(ctx context.Context, people ...*person) error {
 func (s *story) talk(ctx context.Context) (string, error) {
 	w := s.w
 	all := []*person{w.alice, w.bob, w.carol}
-	for _, line := range []struct {
-		from *person
-		text string
-	}{
+	mark := w.tap.mark()
+	lines := []line{
 		{w.alice, "Welcome aboard. The fog comes in on Thursday."},
 		{w.bob, "Then I take the northern pier."},
 		{w.carol, "And I keep the lanterns. Who has the spare wick?"},
 		{w.alice, "I do. Below the third stair."},
-	} {
+	}
+	for _, line := range lines {
 		if err := s.sayAll(ctx, line.from, all, line.text); err != nil {
 			return "", err
 		}
 	}
-	var err error
-	if s.hoard, err = keepCopy(ctx, w, w.carol); err != nil {
+	// The means of the later steps work: members open what was captured, and so
+	// does a copy of carol's profile, which is kept for then.
+	group, _, err := s.overheard(ctx, mark, len(lines))
+	if err != nil {
 		return "", err
 	}
+	for _, p := range all {
+		if err := opensAll(ctx, p, group); err != nil {
+			return "", fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	if s.hoard, err = w.keepCopy(ctx, w.carol, group); err != nil {
+		return "", err
+	}
+	s.out.note("carol keeps a copy of her whole profile, to be safe")
 	return "every message was read by the two others, and was its author's", nil
 }
 
@@ -428,6 +444,7 @@ func (s *story) sayAll(ctx context.Context, from *person, members []*person, tex
 // remove has alice remove carol.
 func (s *story) remove(ctx context.Context) (string, error) {
 	w := s.w
+	mark := w.tap.mark()
 	before, err := w.alice.Group(ctx, s.groupID)
 	if err != nil {
 		return "", err
@@ -455,7 +472,16 @@ func (s *story) remove(ctx context.Context) (string, error) {
 	if _, err := w.carol.SendGroup(ctx, groupName, parley.Text("Still here?"), parley.SendOptions{}); !errors.Is(err, parley.ErrNotInGroup) {
 		return "", fmt.Errorf("carol writes to the group: %v", err)
 	}
-	s.removed = w.tap.mark()
+	// What is captured from here on is of the epochs without her: wait for the
+	// commit, which she could read, to be in.
+	commit, _, err := s.overheard(ctx, mark, 1)
+	if err != nil {
+		return "", err
+	}
+	if err := opensAll(ctx, s.hoard, commit); err != nil {
+		return "", fmt.Errorf("a copy of carol's profile, on the commit that removes her: %w", err)
+	}
+	s.removed, s.saidBefore = w.tap.mark(), len(s.spoken)
 	return fmt.Sprintf("alice and bob are in epoch %d without her; her client knows, and cannot write", after.Epoch), nil
 }
 
@@ -489,10 +515,7 @@ func (s *story) update(ctx context.Context) (string, error) {
 func (s *story) goesOn(ctx context.Context) (string, error) {
 	w := s.w
 	both := []*person{w.alice, w.bob}
-	for _, line := range []struct {
-		from *person
-		text string
-	}{
+	for _, line := range []line{
 		{w.bob, "New keys in my pocket. Does the foghorn still answer?"},
 		{w.alice, "Loud and clear. The harbour is ours."},
 	} {
@@ -500,7 +523,7 @@ func (s *story) goesOn(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := s.checkCarol(ctx); err != nil {
+	if _, err := s.checkCarol(ctx); err != nil {
 		return "", err
 	}
 	if err := s.takeStock(); err != nil {
@@ -532,10 +555,4 @@ func (s *story) takeStock() error {
 		}
 	}
 	return nil
-}
-
-// exists reports whether a path is there.
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

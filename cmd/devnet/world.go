@@ -33,6 +33,7 @@ type world struct {
 
 	chain             *devchain.Chain
 	alice, bob, carol *person
+	copies            []*parley.Client // on copies of profiles
 	tap               *tap
 }
 
@@ -79,6 +80,9 @@ func (w *world) close() error {
 	var closing errgroup.Group
 	for _, p := range w.people() {
 		closing.Go(p.close)
+	}
+	for _, c := range w.copies {
+		closing.Go(c.Close)
 	}
 	if w.tap != nil {
 		closing.Go(w.tap.close)
