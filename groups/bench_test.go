@@ -130,7 +130,7 @@ func BenchmarkProcessUpdate(b *testing.B) {
 // member has committed before, so that no node of the tree is blank.
 func BenchmarkUpdateFullTree(b *testing.B) {
 	for _, n := range []int{16, 128} {
-		everyone := Roles{Commit: Members}
+		everyone := Roles{Add: Members, Commit: Members}
 		var committers []*person
 		setUp := sync.OnceFunc(func() {
 			alice := newPerson(b, 0)
