@@ -73,9 +73,12 @@ type Client struct {
 	judgeWanted  map[string]bool            // groups whose members are to be judged again
 	wanted       map[identity.Account]*want // accounts whose record is looked for
 	acks         map[identity.Account][]MessageID
-	reacked      map[MessageID]time.Time // when a repetition was last acknowledged
-	holding      bool                    // messages wait for their predecessors
-	unparked     []transport.Parked      // found their owner, not yet read
+	reacked      map[MessageID]time.Time     // when a repetition was last acknowledged
+	found        map[identity.Account]string // names of strangers who are about to be heard
+	holding      bool                        // messages wait for their predecessors
+	unparked     []transport.Parked          // found their owner, not yet read
+
+	strangers chan stranger // whose name is looked up before they are heard
 
 	dropped counters
 }
@@ -95,6 +98,8 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		index:        transport.NewIndex[route](transport.IndexOptions{}),
 		changed:      newSignal(),
 		ready:        make(chan struct{}),
+		strangers:    make(chan stranger, 64),
+		found:        map[identity.Account]string{},
 		wakePump:     make(chan struct{}, 1),
 		wakeRepair:   make(chan struct{}, 1),
 		wakePublish:  make(chan struct{}, 1),
@@ -162,7 +167,7 @@ func (c *Client) open(ctx context.Context, o Options) error {
 	c.node = node
 	close(c.ready)
 	c.keepContacts(ctx)
-	for _, loop := range []func(context.Context){c.receiveLoop, c.unparkLoop, c.peerLoop, c.pumpLoop, c.repairLoop, c.publishRecordLoop} {
+	for _, loop := range []func(context.Context){c.receiveLoop, c.unparkLoop, c.peerLoop, c.pumpLoop, c.repairLoop, c.namesLoop, c.publishRecordLoop} {
 		c.work.Go(func() { loop(background) })
 	}
 	return nil
@@ -241,6 +246,12 @@ func (c *Client) stepLocked(ctx context.Context, fn func(*step) error) error {
 	})
 	if errors.Is(err, store.ErrClosed) {
 		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	var conflict *identity.ConflictError
+	if errors.As(err, &conflict) && conflict.Log != nil {
+		// The step is undone, what it found out is not.
+		note := c.stepLocked(ctx, func(s *step) error { return s.noteConflict(conflict) })
+		return errors.Join(err, note)
 	}
 	if err != nil {
 		return err

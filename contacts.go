@@ -15,6 +15,7 @@ import (
 
 	"github.com/parley-im/parley/identity"
 	"github.com/parley-im/parley/internal/store"
+	"github.com/parley-im/parley/ratchet"
 	"github.com/parley-im/parley/transport"
 )
 
@@ -26,7 +27,7 @@ const (
 	fetchSlowest  = time.Minute      // longest time between two tries
 	fetchPatience = 15 * time.Second // for what a person waits for
 	fetchPause    = 300 * time.Millisecond
-	keepMax       = 256              // contacts whose nodes are dialled
+	keepMax       = 256 // contacts whose nodes are dialled
 )
 
 func peerIDOf(d *identity.Device) string {
@@ -184,8 +185,8 @@ func readLog(tx *store.Tx, a identity.Account) (*identity.Log, error) {
 }
 
 // learnLog merges a log into what is known of its account, so that nobody can
-// make the client forget a revocation, and returns the union. A conflict is an
-// alert and an error.
+// make the client forget a revocation, and returns the union. A conflict is a
+// *identity.ConflictError.
 func (s *step) learnLog(l *identity.Log) (*identity.Log, error) {
 	old, err := readLog(s.Tx, l.Account())
 	if err != nil {
@@ -195,22 +196,44 @@ func (s *step) learnLog(l *identity.Log) (*identity.Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if conflict := merged.Conflict(); conflict != nil {
+		return nil, conflict // kept by noteConflict, as this step is undone
+	}
 	b := merged.Marshal()
 	if old != nil && string(old.Marshal()) == string(b) {
-		if conflict := merged.Conflict(); conflict != nil {
-			return nil, conflict
-		}
 		return merged, nil
 	}
-	if _, err := s.Exec(`INSERT INTO accounts (acct, log) VALUES (?, ?) ON CONFLICT (acct) DO UPDATE SET log = excluded.log`,
-		l.Account().Bytes(), b); err != nil {
+	if err := s.saveLog(merged.Account(), b); err != nil {
 		return nil, err
 	}
-	if conflict := merged.Conflict(); conflict != nil {
-		return nil, errors.Join(conflict, s.alert(conflict.Error(), s.c.peer(s.Tx, l.Account())))
-	}
-	s.then(func() { s.c.recheckGroups(l.Account()) })
+	s.then(s.c.recheckGroups)
 	return merged, nil
+}
+
+func (s *step) saveLog(a identity.Account, log []byte) error {
+	_, err := s.Exec(`INSERT INTO accounts (acct, log) VALUES (?, ?) ON CONFLICT (acct) DO UPDATE SET log = excluded.log`, a.Bytes(), log)
+	return err
+}
+
+// noteConflict keeps a log with two different links at one place, and alerts,
+// once: it freezes until the wallet says which one is meant.
+func (s *step) noteConflict(conflict *identity.ConflictError) error {
+	old, err := readLog(s.Tx, conflict.Account)
+	if err != nil {
+		return err
+	}
+	merged, err := identity.MergeLogs(old, conflict.Log)
+	if err != nil || old != nil && string(old.Marshal()) == string(merged.Marshal()) {
+		return err
+	}
+	if old == nil && conflict.Account != s.c.me.account {
+		return nil // a stranger's trouble
+	}
+	if err := s.saveLog(conflict.Account, merged.Marshal()); err != nil {
+		return err
+	}
+	s.then(s.c.recheckGroups)
+	return s.alert(conflict.Error(), s.c.peer(s.Tx, conflict.Account))
 }
 
 // learn takes over a record that was verified by itself.
@@ -281,10 +304,16 @@ func (c *Client) fetch(ctx context.Context, a identity.Account) (*identity.Recor
 	for _, id := range c.node.Peers() {
 		some.Go(func() error {
 			r, err := c.fetchFrom(ctx, id, key, a)
+			var conflict *identity.ConflictError
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case errors.Is(err, transport.ErrNotFound):
+			case errors.As(err, &conflict):
+				errs = append(errs, err)
+				if err := c.step(ctx, func(s *step) error { return s.noteConflict(conflict) }); err != nil {
+					return err
+				}
 			case err != nil:
 				errs = append(errs, err)
 			case best == nil || r.Bundle.Seq > best.Bundle.Seq:
@@ -293,7 +322,9 @@ func (c *Client) fetch(ctx context.Context, a identity.Account) (*identity.Recor
 			return nil
 		})
 	}
-	some.Wait()
+	if err := some.Wait(); err != nil {
+		return nil, err
+	}
 	if best == nil {
 		return nil, errors.Join(errs...)
 	}
@@ -392,22 +423,71 @@ func (c *Client) hurry() {
 	}
 }
 
-// lookUpName asks for the name of an account that has none yet, once, so that
-// a stranger who writes can be shown by a name that was checked.
-func (c *Client) lookUpName(ctx context.Context, a identity.Account) {
-	reverse, ok := c.resolver.(identity.ReverseResolver)
-	if !ok {
-		return
+// nameTimeout bounds how long a stranger's first message waits for a name.
+const nameTimeout = 3 * time.Second
+
+// stranger is a first message from an account that has no name here yet.
+type stranger struct {
+	account identity.Account
+	parked  transport.Parked
+}
+
+// unnamed reports whether a first message is from a stranger whose name can be
+// asked for, and hands it to namesLoop then, which brings it back.
+func (c *Client) unnamed(ctx context.Context, p transport.Parked) bool {
+	if _, ok := c.resolver.(identity.ReverseResolver); !ok {
+		return false
 	}
-	name, err := reverse.Reverse(ctx, a.Address)
+	first, err := ratchet.PeekFirst(c.ratchetSelf(), c.me.device.DH, c.me.inbox, ratchet.Message{Tag: ratchet.Tag(p.Envelope.Tag), Body: p.Envelope.Body}, time.Now())
 	if err != nil {
-		return
+		return false // dropped, and counted, where it is read
 	}
-	err = c.step(ctx, func(s *step) error {
-		_, err := s.Exec(`UPDATE accounts SET name = ? WHERE acct = ?`, name, a.Bytes())
-		return err
+	log, err := helloLog(first)
+	if err != nil {
+		return false
+	}
+	known := true
+	err = c.db.View(ctx, func(tx *store.Tx) error {
+		known = c.peer(tx, log.Account()).Name != "" || hasLog(tx, log.Account())
+		return nil
 	})
-	if err != nil {
-		c.log.Debug("name", "err", err)
+	if err != nil || known {
+		return false
+	}
+	select {
+	case c.strangers <- stranger{log.Account(), p}:
+		return true
+	default: // many strangers at once stay addresses
+		return false
+	}
+}
+
+func hasLog(tx *store.Tx, a identity.Account) bool {
+	var n int
+	return tx.QueryRow(`SELECT 1 FROM accounts WHERE acct = ?`, a.Bytes()).Scan(&n) == nil
+}
+
+// namesLoop asks for the names of strangers before their first message is
+// shown, so that it is shown under a name that was checked.
+func (c *Client) namesLoop(ctx context.Context) {
+	reverse, _ := c.resolver.(identity.ReverseResolver)
+	for {
+		var s stranger
+		select {
+		case <-ctx.Done():
+			return
+		case s = <-c.strangers:
+		}
+		askCtx, cancel := context.WithTimeout(ctx, nameTimeout)
+		name, err := reverse.Reverse(askCtx, s.account.Address)
+		cancel()
+		if err != nil {
+			c.log.Debug("no name", "err", err)
+		} else {
+			c.mu.Lock()
+			c.found[s.account] = name
+			c.mu.Unlock()
+		}
+		c.read(ctx, route{kind: routeFirst}, s.parked)
 	}
 }

@@ -106,7 +106,7 @@ func epochLeaves(e epoch) []groups.LeafIndex {
 
 // forgetHandshakes takes the handshakes of an epoch that was left out of the
 // index. Held: c.mu.
-func (c *Client) forgetHandshakes(e epoch, all reads) {
+func (c *Client) forgetHandshakes(e epoch) {
 	c.eachReader(e, true, func(r reader, size uint64) {
 		if r.class == groups.ClassHandshake {
 			c.forgetStream(e, r, size)

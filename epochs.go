@@ -226,14 +226,10 @@ func (s *step) merge(g *group, staged *groups.Staged) error {
 	if err := s.judge(moved); err != nil {
 		return err
 	}
-	reads, err := s.readsOf(past.CID())
-	if err != nil {
-		return err
-	}
 	s.then(func() {
 		s.c.groups[string(g.id)] = moved
 		s.c.past[past.CID()] = past
-		s.c.forgetHandshakes(before, reads)
+		s.c.forgetHandshakes(before)
 		s.c.expectEpoch(next, nil, true)
 		wake(s.c.wakePump)
 		wake(s.c.wakeRepair)

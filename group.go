@@ -211,15 +211,18 @@ func (s *step) judge(g *group) error {
 	s.then(func() {
 		g.untrusted = untrusted
 		for _, a := range untrusted {
-			s.c.wantRecord(a)
+			// What was found did not help: look again, not at once.
+			if w := s.c.wantRecord(a); w.found != nil {
+				w.found, w.due = nil, s.now.Add(fetchSlowest)
+			}
 		}
 	})
 	return nil
 }
 
-// recheckGroups judges again after an account's log has changed. Held: c.mu,
+// recheckGroups judges again after some account's log has changed. Held: c.mu,
 // right after a commit.
-func (c *Client) recheckGroups(a identity.Account) {
+func (c *Client) recheckGroups() {
 	for id := range c.groups {
 		c.judgeWanted[id] = true
 	}

@@ -493,6 +493,9 @@ func (s *step) expire() error {
 			return err
 		}
 	}
+	if _, err := s.Exec(`DELETE FROM history WHERE tag IN (SELECT tag FROM history ORDER BY stored DESC LIMIT -1 OFFSET ?)`, historyMax); err != nil {
+		return err
+	}
 	for _, expire := range []func() error{s.loadPrekeys, s.expireSessions, s.expireEpochs} {
 		if err := expire(); err != nil {
 			return err

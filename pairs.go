@@ -1,7 +1,6 @@
 package parley
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -357,27 +356,46 @@ func (s *step) receiveFirst(e transport.Envelope) error {
 	if err := s.saveDelta(first.ID, opened.Delta); err != nil {
 		return err
 	}
-	s.then(func() { s.c.work.Go(func() { s.c.lookUpName(context.Background(), account) }) })
+	if name := s.c.found[account]; name != "" {
+		if _, err := s.Exec(`UPDATE accounts SET name = ? WHERE acct = ?`, name, account.Bytes()); err != nil {
+			return err
+		}
+		s.then(func() { delete(s.c.found, account) })
+	}
 	return s.receivePair(opened.Session, e, opened.Plaintext)
+}
+
+// helloLog reads the log that the sender of a first message shows, of the
+// account it claims to be.
+func helloLog(first *ratchet.First) (*identity.Log, error) {
+	account, err := identity.AccountFromBytes(first.From.Acct[:])
+	if err != nil {
+		return nil, err
+	}
+	r := wire.NewReader(first.Hello)
+	b := r.LP(identity.MaxLogSize)
+	if err := r.Done(); err != nil {
+		return nil, err
+	}
+	log, err := identity.ParseLog(b)
+	if err != nil {
+		return nil, err
+	}
+	if log.Account() != account {
+		return nil, identity.ErrOtherAccount
+	}
+	return log, nil
 }
 
 // verifyHello checks that the sender of a first message is a device that its
 // account has authorised, and learns the account's log.
 func (s *step) verifyHello(first *ratchet.First) (identity.Account, error) {
-	account, err := identity.AccountFromBytes(first.From.Acct[:])
+	log, err := helloLog(first)
 	if err != nil {
-		return account, err
+		return identity.Account{}, err
 	}
-	r := wire.NewReader(first.Hello)
-	b := r.LP(identity.MaxLogSize)
-	if err := r.Done(); err != nil {
-		return account, err
-	}
-	log, err := identity.ParseLog(b)
-	if err != nil {
-		return account, err
-	}
-	if log.Account() != account || account == s.c.me.account {
+	account := log.Account()
+	if account == s.c.me.account {
 		return account, identity.ErrOtherAccount
 	}
 	if log, err = s.learnLog(log); err != nil {

@@ -80,6 +80,14 @@ func (c *Client) receive(ctx context.Context, p transport.Parked) bool {
 			return false
 		}
 	}
+	if r.kind == routeFirst && c.node != nil && c.unnamed(ctx, p) {
+		return false
+	}
+	return c.read(ctx, r, p)
+}
+
+// read takes an envelope whose owner is known.
+func (c *Client) read(ctx context.Context, r route, p transport.Parked) bool {
 	fresh := false
 	err := c.step(ctx, func(s *step) error {
 		seen, err := s.seenBefore(p.Envelope)

@@ -26,6 +26,8 @@ const (
 	repairAsk = 16
 	// historyFor is how long group envelopes are kept for others.
 	historyFor = 7 * 24 * time.Hour
+	// historyMax is how many are kept at most.
+	historyMax = 100_000
 )
 
 // keepHistory keeps an envelope for members who missed it.

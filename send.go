@@ -191,8 +191,9 @@ func (s *step) enqueue(conv string, account *identity.Account, content Content, 
 
 // Parts of a content that exceeds one envelope.
 const (
-	partSize = 48 << 10
-	maxParts = 32
+	// partSize leaves room for what a first message carries besides.
+	partSize = 24 << 10
+	maxParts = 64
 	// maxWholes is how many contents may be in parts at a time, for one device
 	// of a contact.
 	maxWholes = 4

@@ -20,8 +20,8 @@ const (
 	// repeats the same ciphertext, under the same tag, while it is not answered,
 	// and the prekeys it used live for 30 days.
 	LateWeeks = 5
-	// MaxHello is the largest hello, in bytes.
-	MaxHello = 16 << 10
+	// MaxHello is the largest hello, in bytes: an account log of 32 KiB, framed.
+	MaxHello = 33 << 10
 	// MaxBody is the largest body, in bytes.
 	MaxBody = 60 << 10
 	// MaxExt is the largest extension list of a header, in bytes.
@@ -29,7 +29,7 @@ const (
 	// MaxWindow is the largest window of [Session.ReceiveTags].
 	MaxWindow = MaxSkip
 	// MaxSessionSize is the largest marshalled session, in bytes.
-	MaxSessionSize = 19 << 10
+	MaxSessionSize = 36 << 10
 )
 
 var bodySizes = [...]int{256, 1 << 10, 4 << 10, 16 << 10, MaxBody}
