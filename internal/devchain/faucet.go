@@ -77,14 +77,20 @@ func (c *Chain) transact(ctx context.Context, to common.Address, wei *big.Int, d
 	return c.wait(ctx, tx.Hash())
 }
 
-// wait returns when a transaction is in a block, or the context ends.
+// wait returns when a transaction is in the latest block or before it, or the
+// context ends. go-ethereum shows the receipt a moment before the block is the
+// latest, and until then the next call would see the state before it.
 func (c *Chain) wait(ctx context.Context, tx common.Hash) error {
 	ticker := time.NewTicker(receiptPoll)
 	defer ticker.Stop()
 	for {
 		// An error here says that the receipt is not there yet, or not indexed.
 		receipt, err := c.client.TransactionReceipt(ctx, tx)
+		var head uint64
 		if err == nil {
+			head, err = c.client.BlockNumber(ctx)
+		}
+		if err == nil && head >= receipt.BlockNumber.Uint64() {
 			if receipt.Status != types.ReceiptStatusSuccessful {
 				return errors.New("devchain: transaction reverted")
 			}
