@@ -244,31 +244,35 @@ func TestUndelivered(t *testing.T) {
 }
 
 // A kept peer that stays connected but says nothing is disconnected and dialled
-// again; one that only refuses the ping is left alone.
+// again.
 func TestSilentPeer(t *testing.T) {
 	t.Parallel()
-	silent, refusing := newHostile(t), newHostile(t)
+	silent := newHostile(t)
 	silent.SetStreamHandler(ping.ID, func(network.Stream) {})
-	refusing.RemoveStreamHandler(ping.ID)
-	left := make(chan peer.ID, 16)
 	n := openNode(t, func(o *Options) {
 		o.PingEvery = 50 * time.Millisecond
-		o.Bootstrap = []string{silent.addr(), refusing.addr()}
-		o.OnPeer = func(e PeerEvent) {
-			if e.Kind == PeerDisconnected {
-				select {
-				case left <- e.Peer:
-				default: // enough were seen
-				}
-			}
-		}
+		o.Bootstrap = []string{silent.addr()}
 	})
-	for range 2 {
-		if id := <-left; id != silent.ID() {
-			t.Fatalf("disconnected %s", id)
-		}
+	eventually(t, func() bool { return n.Stats().Redials >= 3 })
+}
+
+// A peer that refuses the ping has given a sign of life.
+func TestRefusedPing(t *testing.T) {
+	t.Parallel()
+	refusing := newHostile(t)
+	refusing.RemoveStreamHandler(ping.ID)
+	n := openNode(t, nil)
+	if err := n.Connect(testContext(t), refusing.addr()); err != nil {
+		t.Fatal(err)
 	}
-	eventually(t, func() bool { return n.Stats().Redials >= 4 && n.connected(refusing.ID()) })
+	c := n.host.Network().ConnsToPeer(refusing.ID())[0]
+	if err := pingConn(testContext(t), c); err == nil {
+		t.Fatal("the ping was not refused")
+	}
+	n.checkAlive(c)
+	if c.IsClosed() {
+		t.Fatal("disconnected")
+	}
 }
 
 // Close leaves no goroutine of this package, or that it had libp2p start.
