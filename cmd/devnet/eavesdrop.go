@@ -106,7 +106,3 @@ func (w weight) String() string {
 	}
 	return fmt.Sprintf("%d envelopes, %s", w.Envelopes, list(sizes))
 }
-
-func (s *story) eavesdropper(ctx context.Context) (string, error) {
-	return "", fmt.Errorf("not written yet")
-}

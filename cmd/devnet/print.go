@@ -114,7 +114,7 @@ func (p *printer) finish(v verdict) {
 	p.object(v)
 	p.text("")
 	if v.OK {
-		p.text("%s", p.good.Render(fmt.Sprintf("All %d steps verified in %s.", len(v.Steps), seconds(time.Duration(v.Millis)*time.Millisecond))))
+		p.text("%s", p.good.Render(fmt.Sprintf("All %d steps verified in %.2f s.", len(v.Steps), float64(v.Millis)/1000)))
 		return
 	}
 	p.text("%s", p.bad.Render(fmt.Sprintf("The story failed at %q; %d steps before it were verified.", v.Failed, len(v.Steps))))
