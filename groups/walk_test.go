@@ -11,7 +11,7 @@ import (
 // updated, by whichever admin, all members agree after every commit, and those
 // removed do not follow.
 func TestRandomWalk(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(walks) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		all := Roles{Add: Members, Remove: Members, Commit: Members}
 		people := groupOf(t, 1, &all)
