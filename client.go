@@ -127,7 +127,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 
 func (c *Client) open(ctx context.Context, o Options) error {
 	if c.resolver == nil && o.RPC != "" {
-		ens, err := identity.DialENS(ctx, o.RPC, &identity.ENSOptions{AllowLoopbackGateways: loopback(o.RPC)})
+		ens, err := identity.DialENS(ctx, o.RPC, nil)
 		if err != nil {
 			return err
 		}

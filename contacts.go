@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -36,17 +34,6 @@ func peerIDOf(d *identity.Device) string {
 		panic(err) // a key of ours is a point
 	}
 	return id.String()
-}
-
-// loopback reports whether an endpoint is on this machine, where a development
-// chain and its gateways may be.
-func loopback(rawURL string) bool {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // resolve finds the account that a person means, and pins names to what they
