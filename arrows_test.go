@@ -17,7 +17,7 @@ const module = "github.com/parley-im/parley"
 // foundations: docs/architecture.md, "The house". What is not in it may not be.
 var arrows = map[string][]string{
 	"":                  {"groups", "identity", "internal/store", "ratchet", "transport"},
-	"cmd/devnet":        {"", "identity", "internal/devchain", "transport"},
+	"cmd/devnet":        {"", "groups", "identity", "internal/devchain", "internal/store", "ratchet", "transport"},
 	"cmd/parley":        {"", "identity", "transport", "internal/store"},
 	"groups":            {"treekem"},
 	"identity":          {},
