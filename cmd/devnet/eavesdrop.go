@@ -18,7 +18,7 @@ type tap struct {
 
 	mu       sync.Mutex
 	captured []capture
-	offered  [][]byte // records that peers asked it to keep
+	offered  map[[32]byte]bool // lookup keys of the records that peers asked it to keep
 }
 
 // capture is an envelope as the network carried it.
@@ -31,7 +31,7 @@ type capture struct {
 
 // listen opens the eavesdropper's node.
 func listen(ctx context.Context, bootstrap []string) (*tap, error) {
-	t := new(tap)
+	t := &tap{offered: map[[32]byte]bool{}}
 	var err error
 	if t.node, err = bareNode(ctx, transport.Options{
 		Listen: loopback, Bootstrap: bootstrap, Handlers: transport.Handlers{PutRecord: t.putRecord},
@@ -48,12 +48,20 @@ func listen(ctx context.Context, bootstrap []string) (*tap, error) {
 	return t, nil
 }
 
-// putRecord keeps what it is offered.
-func (t *tap) putRecord(_ context.Context, _ peer.ID, _ [32]byte, record []byte) error {
+// putRecord counts what it is offered. A record is public: it has an account's
+// address and keys, and tells nothing of who talks to whom.
+func (t *tap) putRecord(_ context.Context, _ peer.ID, key [32]byte, _ []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.offered = append(t.offered, record)
-	return nil
+	t.offered[key] = true
+	return transport.ErrRefused
+}
+
+// offeredRecords returns how many accounts' records peers asked it to keep.
+func (t *tap) offeredRecords() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.offered)
 }
 
 func (t *tap) close() error {

@@ -39,24 +39,24 @@ func (n *needles) add(kind, what, form string, b []byte) {
 	n.all = append(n.all, needle{kind, what, form, bytes.Clone(b)})
 }
 
-// text adds what a person could read.
-func (n *needles) text(kind, what string) {
-	n.add(kind, what, "as it is", []byte(what))
-	n.add(kind, what, "in lower case", []byte(strings.ToLower(what)))
-	n.add(kind, what, "in upper case", []byte(strings.ToUpper(what)))
+// text adds s, which a person could read.
+func (n *needles) text(kind, what, s string) {
+	n.add(kind, what, "as it is", []byte(s))
+	n.add(kind, what, "in lower case", []byte(strings.ToLower(s)))
+	n.add(kind, what, "in upper case", []byte(strings.ToUpper(s)))
 	var wide []byte
-	for _, u := range utf16.Encode([]rune(what)) {
+	for _, u := range utf16.Encode([]rune(s)) {
 		wide = append(wide, byte(u), byte(u>>8))
 	}
 	n.add(kind, what, "in UTF-16", wide)
-	n.encoded(kind, what, []byte(what))
+	n.encoded(kind, what, []byte(s))
 }
 
 // words adds the longer words of a text.
 func (n *needles) words(kind, s string) {
 	for word := range strings.FieldsFuncSeq(s, func(r rune) bool { return strings.ContainsRune(" ,.?!", r) }) {
 		if len(word) >= minWord {
-			n.text(kind, word)
+			n.text(kind, word, word)
 		}
 	}
 }

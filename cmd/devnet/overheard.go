@@ -63,18 +63,20 @@ func (s *story) eavesdropper(ctx context.Context) (string, error) {
 	s.out.note("captured in all: %s", all)
 	s.out.note("searched for %d texts, %d names, %d addresses, %d public keys and ids, and the group, in %d forms",
 		counts[kindText], counts[kindName], counts[kindAddress], counts[kindKey], len(sought.all))
+	offered := s.w.tap.offeredRecords()
+	s.details["recordsOffered"] = offered
+	s.out.note("apart from the shards, it was offered %d public records, as every peer is: those name who can be written to", offered)
 	s.out.note("planted in a copy of the capture, each of the %d forms is found", len(sought.all))
 	return "no text, name, address, group id or key is in it, and it is noise", nil
 }
 
-// haystack is all that peers sent to the eavesdropper: envelopes, and records
-// that it was asked to keep.
+// haystack is all that went over the shards.
 func (t *tap) haystack() [][]byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var hay [][]byte
-	for _, c := range t.captured {
-		hay = append(hay, c.raw)
+	hay := make([][]byte, len(t.captured))
+	for i, c := range t.captured {
+		hay[i] = c.raw
 	}
 	return hay
 }
@@ -119,10 +121,10 @@ func (s *story) checkCapture(ctx context.Context) error {
 func (s *story) needles(ctx context.Context) (*needles, error) {
 	n := new(needles)
 	for _, u := range s.spoken {
-		n.text(kindText, u.text)
+		n.text(kindText, u.text, u.text)
 		n.words(kindWord, u.text)
 	}
-	n.text(kindGroup, groupName)
+	n.text(kindGroup, groupName, groupName)
 	for _, id := range append([]string{s.groupID}, s.heads...) {
 		raw, err := hex.DecodeString(id)
 		if err != nil {
@@ -131,17 +133,17 @@ func (s *story) needles(ctx context.Context) (*needles, error) {
 		n.raw(kindGroup, id, raw)
 	}
 	for _, p := range s.w.people() {
-		n.text(kindName, p.name)
-		n.text(kindName, p.ens)
+		n.text(kindName, p.ens, p.name)
+		n.text(kindName, p.ens, p.ens)
 		hash, err := ens.NameHash(p.ens)
 		if err != nil {
 			return nil, err
 		}
-		n.raw(kindName, "the hash of "+p.ens, hash[:])
+		n.raw(kindName, p.ens, hash[:])
 
 		a := p.address()
 		n.raw(kindAddress, a.String(), a[:])
-		n.text(kindAddress, strings.TrimPrefix(a.String(), "0x")) // EIP-55
+		n.text(kindAddress, a.String(), strings.TrimPrefix(a.String(), "0x")) // EIP-55
 		if err := s.keyNeedles(ctx, n, p); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -170,13 +172,13 @@ func (s *story) keyNeedles(ctx context.Context, n *needles, p *person) error {
 		return err
 	}
 	of := func(what string) string { return p.name + "'s " + what }
-	n.text(kindKey, p.info.PeerID)
+	n.text(kindKey, of("peer id"), p.info.PeerID)
 	n.raw(kindKey, of("peer id"), []byte(id))
 	n.raw(kindKey, of("device id"), link)
 	n.raw(kindKey, of("account"), account.Bytes())
 	point := func(what string, compressed []byte) {
 		n.raw(kindKey, of(what), compressed)
-		n.raw(kindKey, of(what)+", x", compressed[1:])
+		n.raw(kindKey, of(what), compressed[1:]) // x
 	}
 	bundle := record.Bundle
 	point("signing key", record.Device.SigningKey.Bytes())
@@ -184,7 +186,7 @@ func (s *story) keyNeedles(ctx context.Context, n *needles, p *person) error {
 	point("prekey", bundle.Prekey.Key[:])
 	point("host key", bundle.HostKey[:])
 	n.raw(kindKey, of("ML-KEM prekey"), bundle.KEMPrekey.Key[:])
-	n.raw(kindKey, of("ML-KEM prekey's seed"), bundle.KEMPrekey.Key[len(bundle.KEMPrekey.Key)-32:])
+	n.raw(kindKey, of("ML-KEM prekey"), bundle.KEMPrekey.Key[len(bundle.KEMPrekey.Key)-32:])
 	n.raw(kindKey, of("inbox key"), bundle.InboxKey[:])
 	for i, b := range bundle.KeyPackages {
 		kp, err := groups.ParseKeyPackage(b)

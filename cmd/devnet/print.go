@@ -28,6 +28,7 @@ type verdict struct {
 	Failed string   `json:"failed,omitempty"`
 	Error  string   `json:"error,omitempty"`
 	Millis int64    `json:"ms"`
+	World  *door    `json:"world,omitempty"` // with --keep
 }
 
 // printer shows a story as it is played: as a transcript for people, styled on

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 )
 
 const usage = `devnet brings up a world on this machine and plays a story in it: a development
@@ -71,23 +70,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	out := newPrinter(stdout, set.json)
-	s := newStory(w, out)
+	s := &story{w: w, out: out, keep: set.keep}
 	failed := s.play(ctx)
 	if failed == nil && set.keep {
 		w.stayUp(ctx, out)
 	}
 	if err := w.close(); err != nil {
-		fmt.Fprintf(stderr, "devnet: %v\n", err)
+		fmt.Fprintf(stderr, "devnet: close: %v\n", err)
 	}
-	if failed != nil {
-		if !set.json { // there the last line has it
-			fmt.Fprintf(stderr, "devnet: %v\n", failed)
-		}
-		return 1
+	if failed == nil {
+		return 0
 	}
-	if ctx.Err() != nil && !set.keep {
-		return 1
+	if !set.json { // there the last line has it
+		fmt.Fprintf(stderr, "devnet: %v\n", failed)
 	}
-	_ = os.Stdout
-	return 0
+	return 1
 }

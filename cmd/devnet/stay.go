@@ -2,7 +2,107 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	parley "github.com/parley-im/parley"
 )
 
-// stayUp leaves the world up until the context ends.
-func (w *world) stayUp(ctx context.Context, out *printer) {}
+// door is what a newcomer needs to join the world.
+type door struct {
+	RPC       string   `json:"rpc"`
+	Network   string   `json:"network"`
+	Bootstrap []string `json:"bootstrap"`
+	Dir       string   `json:"dir"`
+}
+
+func (w *world) door() *door {
+	return &door{RPC: w.chain.URL(), Network: network, Bootstrap: w.alice.info.Addrs, Dir: w.dir}
+}
+
+// guide prints the lines to paste into a second terminal.
+func (d *door) guide(out *printer) {
+	out.text("")
+	out.text("%s", out.title.Render("The world stays up until Ctrl-C. To join it, paste into a second terminal, in this folder:"))
+	out.text("")
+	for _, line := range []string{
+		"go install ./cmd/parley",
+		fmt.Sprintf("export PARLEY_PROFILE=%s PARLEY_PASSPHRASE=devnet", quote(filepath.Join(d.Dir, "you"))),
+		"parley init --new",
+		fmt.Sprintf("parley up --rpc %s --network %s --bootstrap %s &", d.RPC, d.Network, d.Bootstrap[0]),
+		`parley send alice.eth "hello"`,
+		"parley listen",
+	} {
+		out.text("  %s", line)
+	}
+	out.text("")
+	out.text("%s", out.faint.Render("alice.eth, bob.eth and carol.eth answer, in pairs and in your groups."))
+}
+
+// quote makes a path one word of a shell.
+func quote(path string) string {
+	for _, r := range path {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || slices.Contains([]rune("/._-+"), r)) {
+			return "'" + path + "'"
+		}
+	}
+	return path
+}
+
+// stayUp leaves the world up until the context ends. The three answer whoever
+// else writes to them.
+func (w *world) stayUp(ctx context.Context, out *printer) {
+	var answering sync.WaitGroup
+	var printing sync.Mutex
+	for _, p := range w.people() {
+		answering.Go(func() {
+			for e, err := range p.Subscribe(ctx, p.cursor()) {
+				if err != nil {
+					return
+				}
+				if !w.wantsAnswer(e) {
+					continue
+				}
+				m := e.Message
+				printing.Lock()
+				out.said(m.From.String(), p.ens, m.Content.Text)
+				answer := parley.Reply(m.ID, fmt.Sprintf("%s here. %d characters came through, sealed end to end. Thank you for writing!", p.ens, len([]rune(m.Content.Text))))
+				out.said(p.name, m.From.String(), answer.Text)
+				printing.Unlock()
+				if m.Group != nil {
+					_, err = p.SendGroup(ctx, m.Group.ID, answer, parley.SendOptions{})
+				} else {
+					_, err = p.Send(ctx, m.From.Address, answer, parley.SendOptions{})
+				}
+				if err != nil && ctx.Err() == nil {
+					printing.Lock()
+					out.note("%s cannot answer: %v", p.name, err)
+					printing.Unlock()
+				}
+			}
+		})
+	}
+	<-ctx.Done()
+	answering.Wait()
+}
+
+// wantsAnswer reports whether an event is a newcomer's message, and not an
+// answer by itself: two who are polite would never come to an end.
+func (w *world) wantsAnswer(e parley.Event) bool {
+	m := e.Message
+	if e.Kind != parley.EventMessage || m.Own || m.Content.Kind != parley.KindText || m.Content.Ref != nil {
+		return false
+	}
+	return !slices.ContainsFunc(w.people(), func(p *person) bool { return m.From.Address == p.address().String() })
+}
+
+// cursor is the place of the last event that was seen.
+func (p *person) cursor() parley.Cursor {
+	events := p.stream.all()
+	if len(events) == 0 {
+		return 0
+	}
+	return events[len(events)-1].Cursor
+}

@@ -47,6 +47,8 @@ var chapters = []chapter{
 type story struct {
 	w   *world
 	out *printer
+	// keep leaves the world open to newcomers after a story that held.
+	keep bool
 
 	details map[string]any // of the step that runs
 	spoken  []utterance
@@ -73,8 +75,6 @@ type utterance struct {
 	unread []*person // who must not
 }
 
-func newStory(w *world, out *printer) *story { return &story{w: w, out: out} }
-
 // play plays the chapters in order and stops at the first that fails. It
 // returns nil if all were verified.
 func (s *story) play(ctx context.Context) error {
@@ -91,7 +91,13 @@ func (s *story) play(ctx context.Context) error {
 		v.Steps = append(v.Steps, c.name)
 	}
 	v.OK, v.Millis = failed == nil, time.Since(began).Milliseconds()
+	if v.OK && s.keep {
+		v.World = s.w.door()
+	}
 	s.out.finish(v)
+	if v.World != nil {
+		v.World.guide(s.out)
+	}
 	if failed != nil {
 		return fmt.Errorf("step %s failed: %w", v.Failed, failed)
 	}

@@ -133,8 +133,8 @@ func (w *world) newPerson(name string) (*person, error) {
 		return nil, err
 	}
 	// The name of the file is as geth has it.
-	p.keystore = filepath.Join(folder, fmt.Sprintf("UTC--%s--%x",
-		time.Now().UTC().Format("2006-01-02T15-04-05.000000000Z"), wallet.Address()))
+	a := wallet.Address()
+	p.keystore = filepath.Join(folder, fmt.Sprintf("UTC--%s--%x", time.Now().UTC().Format("2006-01-02T15-04-05.000000000Z"), a[:]))
 	return p, os.WriteFile(p.keystore, file, 0o600)
 }
 
