@@ -174,15 +174,20 @@ func (w *world) up(ctx context.Context, p *person, bootstrap []string) error {
 		return err
 	}
 	p.Client = client
-	background, stop := context.WithCancel(context.Background())
+	p.listen()
+	p.info, err = client.Info(ctx)
+	return err
+}
+
+// listen begins to collect the client's events, until close.
+func (p *person) listen() {
+	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	p.work.Go(func() {
-		for e, err := range client.Subscribe(background, 0) {
+		for e, err := range p.Subscribe(ctx, 0) {
 			p.stream.add(e, err)
 		}
 	})
-	p.info, err = client.Info(ctx)
-	return err
 }
 
 func (p *person) close() error {
