@@ -81,13 +81,15 @@ func (s *Store) commit(tx *Tx) error {
 	if len(tx.created) > 0 {
 		scopes := maps.Clone(ring.scopes)
 		maps.Copy(scopes, tx.created)
-		next := ring.next(s.generation, scopes)
-		err := s.writeKeyring(next)
-		// Whether or not the file was replaced, its number is taken.
-		s.setRing(&keyring{seq: next.seq, floor: next.floor, dbKey: ring.dbKey, scopes: ring.scopes})
-		if err != nil {
+		next := s.nextRing(s.generation, scopes)
+		if err := s.writeKeyring(next); err != nil {
+			// Nobody knows which of the two is the file now. The database goes on
+			// with the number of the old one: a higher one would be taken for a
+			// rollback of the keyring, should the file be the old one.
 			return err
 		}
+		// The file has keys that this Store has not, until the database commits.
+		s.setRing(&keyring{seq: next.seq, floor: next.floor, dbKey: ring.dbKey, scopes: ring.scopes})
 		ring = next
 	}
 	if err := s.w.setState(generation, ring.seq); err != nil {
@@ -108,7 +110,7 @@ func (s *Store) commit(tx *Tx) error {
 	if len(tx.dropped) > 0 {
 		scopes := maps.Clone(ring.scopes)
 		maps.DeleteFunc(scopes, func(name string, _ secret.Key) bool { return tx.dropped[name] })
-		next := ring.next(generation, scopes)
+		next := s.nextRing(generation, scopes)
 		err := s.writeKeyring(next)
 		s.setRing(next)
 		s.mu.Lock()
@@ -137,6 +139,13 @@ func (c *conn) setState(generation, keyring uint64) error {
 		return err
 	}
 	return dbError(st.Exec())
+}
+
+// nextRing returns the keyring that follows the current one with other scopes.
+// Its number was never tried before, whether or not that write succeeded.
+func (s *Store) nextRing(floor uint64, scopes map[string]secret.Key) *keyring {
+	s.tried = max(s.tried, s.ring.seq) + 1
+	return &keyring{seq: s.tried, floor: max(s.ring.floor, floor), dbKey: s.ring.dbKey, scopes: scopes}
 }
 
 func (s *Store) writeKeyring(k *keyring) error {

@@ -115,11 +115,6 @@ func openKeyring(b []byte, key secret.Key) (*keyring, error) {
 	return parseKeyring(plain)
 }
 
-// next returns the keyring that follows k with other scopes. It shares the keys.
-func (k *keyring) next(floor uint64, scopes map[string]secret.Key) *keyring {
-	return &keyring{seq: k.seq + 1, floor: max(k.floor, floor), dbKey: k.dbKey, scopes: scopes}
-}
-
 // erase destroys every key.
 func (k *keyring) erase() {
 	k.dbKey.Erase()

@@ -119,7 +119,7 @@ func (s *Store) dropOrphans() error {
 	if len(known) == len(s.ring.scopes) {
 		return nil
 	}
-	old, next := s.ring, s.ring.next(s.generation, known)
+	old, next := s.ring, s.nextRing(s.generation, known)
 	if err := s.writeKeyring(next); err != nil {
 		return err
 	}

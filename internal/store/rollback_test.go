@@ -212,7 +212,7 @@ func TestCrashOrder(t *testing.T) {
 	// Between the keyring with a new key and the commit.
 	scopes := maps.Clone(s.ring.scopes)
 	scopes["b"] = secret.Random(scopeKeySize)
-	must(t, s.writeKeyring(s.ring.next(s.generation, scopes)))
+	must(t, s.writeKeyring(s.nextRing(s.generation, scopes)))
 	must(t, s.Close())
 	s = open(t, dir)
 	if s.RolledBack() || s.hasKey("b") {
@@ -236,6 +236,42 @@ func TestCrashOrder(t *testing.T) {
 	if s.ring.scopes["c"].Len() != 0 || len(s.ring.scopes) != 1 {
 		t.Fatal("the orphan is still in the file")
 	}
+}
+
+// TestKeyringWriteFails lets the write of a keyring fail, as on a full disk,
+// before or after the file was replaced. Nothing was lost, so neither that nor
+// what is committed afterwards may look like a rollback.
+func TestKeyringWriteFails(t *testing.T) {
+	dir := t.TempDir()
+	s := create(t, dir)
+	sealedNote(t, s, 1, "a")
+	obstacle := filepath.Join(dir, keyringName+newSuffix)
+	must(t, os.Mkdir(obstacle, 0o700))
+	if err := s.Update(context.Background(), func(tx *Tx) error { return tx.CreateScope("b") }); err == nil {
+		t.Fatal("the obstacle was none")
+	}
+	must(t, os.Remove(obstacle))
+	put(t, s, 2, nil)
+	must(t, s.Close())
+	s = open(t, dir)
+	if s.RolledBack() || s.hasKey("b") {
+		t.Fatalf("rolled back %v, orphan %v", s.RolledBack(), s.hasKey("b"))
+	}
+	must(t, unseal(s, 1, "a"))
+
+	// The file was replaced, and only the flush of the directory failed.
+	scopes := maps.Clone(s.ring.scopes)
+	scopes["c"] = secret.Random(scopeKeySize)
+	must(t, s.writeKeyring(s.nextRing(s.generation, scopes)))
+	put(t, s, 3, nil)
+	sealedNote(t, s, 4, "c")
+	must(t, s.Close())
+	s = open(t, dir)
+	if s.RolledBack() {
+		t.Fatal("rolled back")
+	}
+	must(t, unseal(s, 1, "a"))
+	must(t, unseal(s, 4, "c"))
 }
 
 // TestMarkMissing takes the mark away, or damages it.

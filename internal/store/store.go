@@ -53,6 +53,7 @@ type Store struct {
 	// The holder of the writer's token owns these.
 	w          *conn
 	generation uint64 // of the last commit
+	tried      uint64 // the highest number that a keyring was written with, or nearly
 
 	// mu guards what readers look at. The holder of the writer's token may read
 	// ring without it.
