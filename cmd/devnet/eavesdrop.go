@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -111,6 +112,9 @@ func (w weight) String() string {
 			}
 			sizes = append(sizes, fmt.Sprintf("%d of %s", n, unit))
 		}
+	}
+	if w.Envelopes == 1 {
+		return "1 envelope, " + strings.TrimPrefix(list(sizes), "1 ")
 	}
 	return fmt.Sprintf("%d envelopes, %s", w.Envelopes, list(sizes))
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	parley "github.com/parley-im/parley"
 )
@@ -31,9 +33,9 @@ func (d *door) guide(out *printer) {
 		"go install ./cmd/parley",
 		fmt.Sprintf("export PARLEY_PROFILE=%s PARLEY_PASSPHRASE=devnet", quote(filepath.Join(d.Dir, "you"))),
 		"parley init --new",
-		fmt.Sprintf("parley up --rpc %s --network %s --bootstrap %s &", d.RPC, d.Network, d.Bootstrap[0]),
+		fmt.Sprintf("parley up --rpc %s --network %s --bootstrap %s & sleep 3", d.RPC, d.Network, d.Bootstrap[0]),
 		`parley send alice.eth "hello"`,
-		"parley listen",
+		"parley listen --since 0",
 	} {
 		out.text("  %s", line)
 	}
@@ -62,30 +64,64 @@ func (w *world) stayUp(ctx context.Context, out *printer) {
 				if err != nil {
 					return
 				}
-				if !w.wantsAnswer(e) {
-					continue
-				}
-				m := e.Message
-				printing.Lock()
-				out.said(m.From.String(), p.ens, m.Content.Text)
-				answer := parley.Reply(m.ID, fmt.Sprintf("%s here. %d characters came through, sealed end to end. Thank you for writing!", p.ens, len([]rune(m.Content.Text))))
-				out.said(p.name, m.From.String(), answer.Text)
-				printing.Unlock()
-				if m.Group != nil {
-					_, err = p.SendGroup(ctx, m.Group.ID, answer, parley.SendOptions{})
-				} else {
-					_, err = p.Send(ctx, m.From.Address, answer, parley.SendOptions{})
-				}
-				if err != nil && ctx.Err() == nil {
-					printing.Lock()
-					out.note("%s cannot answer: %v", p.name, err)
-					printing.Unlock()
+				if w.wantsAnswer(e) {
+					p.answer(ctx, e.Message, func(format string, args ...any) {
+						printing.Lock()
+						defer printing.Unlock()
+						out.text("   "+format, args...)
+					})
 				}
 			}
 		})
 	}
-	<-ctx.Done()
 	answering.Wait()
+}
+
+// answer thanks for a message, where it came from.
+func (p *person) answer(ctx context.Context, m *parley.Message, print func(format string, args ...any)) {
+	from, to := short(m.From), p.ens
+	if m.Group != nil {
+		to = fmt.Sprintf("%s in “%s”", p.ens, m.Group.Name)
+	}
+	print("%s → %s “%s”", from, to, printable(m.Content.Text))
+	answer := parley.Reply(m.ID, fmt.Sprintf("%s here. %d characters came through, sealed end to end. Thank you for writing!",
+		p.ens, utf8.RuneCountInString(m.Content.Text)))
+	var err error
+	if m.Group != nil {
+		_, err = p.SendGroup(ctx, m.Group.ID, answer, parley.SendOptions{})
+	} else {
+		_, err = p.Send(ctx, m.From.Address, answer, parley.SendOptions{})
+	}
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		print("%s cannot answer %s: %v", p.ens, from, err)
+	default:
+		print("%s → %s “%s”", to, from, answer.Text)
+	}
+}
+
+// short is how a newcomer is shown: by name, or the ends of the address.
+func short(p parley.Peer) string {
+	if p.Name != "" {
+		return p.Name
+	}
+	return p.Address[:6] + "…" + p.Address[len(p.Address)-4:]
+}
+
+// printable is a stranger's text, short and without what could move a cursor.
+func printable(s string) string {
+	const most = 200
+	runes := []rune(s)
+	if len(runes) > most {
+		runes = append(runes[:most:most], '…')
+	}
+	for i, r := range runes {
+		if !unicode.IsPrint(r) {
+			runes[i] = unicode.ReplacementChar
+		}
+	}
+	return string(runes)
 }
 
 // wantsAnswer reports whether an event is a newcomer's message, and not an

@@ -93,7 +93,7 @@ func TestGuide(t *testing.T) {
 	d := &door{RPC: "http://127.0.0.1:1", Network: "devnet", Bootstrap: []string{"/ip4/127.0.0.1/udp/2/quic-v1/p2p/x"}, Dir: "/tmp/a world"}
 	d.guide(newPrinter(&b, false))
 	for _, want := range []string{
-		"parley init --new\n", "--rpc http://127.0.0.1:1 --network devnet --bootstrap /ip4/127.0.0.1/udp/2/quic-v1/p2p/x &\n",
+		"parley init --new\n", "--rpc http://127.0.0.1:1 --network devnet --bootstrap /ip4/127.0.0.1/udp/2/quic-v1/p2p/x & sleep 3\n",
 		"PARLEY_PROFILE='/tmp/a world/you' ", "parley send alice.eth \"hello\"\n",
 	} {
 		if !strings.Contains(b.String(), want) {
@@ -104,5 +104,22 @@ func TestGuide(t *testing.T) {
 	d.guide(newPrinter(&b, true))
 	if b.Len() > 0 {
 		t.Errorf("with --json: %q", &b)
+	}
+}
+
+func TestStrangersText(t *testing.T) {
+	if got := printable("a\x1b[2J\nb ü"); got != "a\ufffd[2J\ufffdb ü" {
+		t.Errorf("text is shown as %q", got)
+	}
+	if got := printable(strings.Repeat("ü", 500)); got != strings.Repeat("ü", 200)+"…" {
+		t.Errorf("a long text is shown as %q", got)
+	}
+	a := parley.Peer{Address: "0x2c7536E3605D9C16a7a3D7b1898e529396a65c23"}
+	if got := short(a); got != "0x2c75…5c23" {
+		t.Errorf("address is shown as %q", got)
+	}
+	a.Name = "dave.eth"
+	if got := short(a); got != "dave.eth" {
+		t.Errorf("name is shown as %q", got)
 	}
 }

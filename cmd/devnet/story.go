@@ -488,6 +488,7 @@ func (s *story) remove(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("a copy of carol's profile, on the commit that removes her: %w", err)
 	}
 	s.removed, s.saidBefore = w.tap.mark(), len(s.spoken)
+	s.details["removed"] = w.carol.ens
 	return fmt.Sprintf("alice and bob are in epoch %d without her; her client knows, and cannot write", after.Epoch), nil
 }
 
@@ -506,6 +507,9 @@ func (s *story) update(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if len(e.Peers) != 1 || e.Peers[0].Address != w.bob.address().String() {
+			return "", fmt.Errorf("to %s, the new keys are those of %v", p.name, e.Peers)
+		}
 		if e.Epoch != before.Epoch+1 {
 			return "", fmt.Errorf("to %s, the new keys begin epoch %d, after %d", p.name, e.Epoch, before.Epoch)
 		}
@@ -514,7 +518,7 @@ func (s *story) update(ctx context.Context) (string, error) {
 		return "", err
 	}
 	s.out.note("bob proposes, alice's client commits: epoch %d → %d", before.Epoch, before.Epoch+1)
-	return fmt.Sprintf("both are in epoch %d; what a copy of bob's old keys reads ends here", before.Epoch+1), nil
+	return fmt.Sprintf("both are in epoch %d, and know that it has new keys of bob's", before.Epoch+1), nil
 }
 
 // goesOn has the two talk on, and takes stock of everything said.
