@@ -105,7 +105,7 @@ func (s *step) fillGroup(g *group) error {
 	if len(g.untrusted) > 0 || g.restored {
 		return nil
 	}
-	waiting, err := s.unencrypted(g.conv(), publishBatch)
+	waiting, err := s.unencrypted(g.conv(), false, publishBatch)
 	if err != nil {
 		return err
 	}

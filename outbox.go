@@ -57,15 +57,14 @@ func (c *Client) pumpLoop(ctx context.Context) {
 // pump does all there is to do now, and returns when there is more.
 func (c *Client) pump(ctx context.Context) (next time.Time, err error) {
 	next = time.Now().Add(pumpIdle)
-	if err := c.fill(ctx); err != nil {
-		return next, err
-	}
+	// What cannot be encrypted does not hold up what is.
+	failed := c.fill(ctx)
 	if due := c.fetchWanted(ctx, time.Now()); !due.IsZero() && due.Before(next) {
 		next = due
 	}
 	for more := true; more; {
 		if more, err = c.publishDue(ctx); err != nil {
-			return next, err
+			return next, errors.Join(failed, err)
 		}
 	}
 	var due *int64
@@ -75,7 +74,7 @@ func (c *Client) pump(ctx context.Context) (next time.Time, err error) {
 	if due != nil && time.UnixMilli(*due).Before(next) {
 		next = time.UnixMilli(*due)
 	}
-	return next, err
+	return next, errors.Join(failed, err)
 }
 
 // fill does what waits for a step of its own: it encrypts what is queued in
@@ -161,9 +160,10 @@ type waiting struct {
 	content []byte
 }
 
-// unencrypted returns what waits in a conversation, oldest first.
-func (s *step) unencrypted(conv string, limit int) ([]waiting, error) {
-	rows, err := s.Query(`SELECT id, content FROM outbox WHERE conv = ? AND tag IS NULL ORDER BY id LIMIT ?`, conv, limit)
+// unencrypted returns what waits in a conversation, oldest first: of what is
+// to be acknowledged, or of what is not.
+func (s *step) unencrypted(conv string, acked bool, limit int) ([]waiting, error) {
+	rows, err := s.Query(`SELECT id, content FROM outbox WHERE conv = ? AND tag IS NULL AND acked = ? ORDER BY id LIMIT ?`, conv, acked, limit)
 	if err != nil {
 		return nil, err
 	}

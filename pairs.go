@@ -260,10 +260,17 @@ func (s *step) fillPair(conv string, a identity.Account) error {
 	if err != nil {
 		return err
 	}
-	waiting, err := s.unencrypted(conv, max(0, maxUnacked-unacked))
+	// Receipts need no room in the window: two who both have it full would wait
+	// for each other's for ever.
+	waiting, err := s.unencrypted(conv, false, maxUnacked)
 	if err != nil {
 		return err
 	}
+	messages, err := s.unencrypted(conv, true, max(0, maxUnacked-unacked))
+	if err != nil {
+		return err
+	}
+	waiting = append(waiting, messages...)
 	first := session
 	for _, row := range waiting {
 		content, err := ParseContent(row.content)
