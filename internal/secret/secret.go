@@ -18,46 +18,61 @@ const redacted = "secret.Key(redacted)"
 
 // Key is a secret byte string: a private key, a chain key, a derived secret.
 // The zero Key is empty. A Key is copied by reference: [Key.Erase] on one copy
-// empties all of them.
+// overwrites the bytes of all of them.
 type Key struct {
-	_ [0]func() // no ==
-	b []byte
+	// view returns the bytes; nil if there are none. They are in a closure
+	// because fmt, which calls no methods of what it finds in an unexported
+	// field, would print a slice that it finds there. It also makes == an error.
+	view func() []byte
 }
 
 // New returns a Key that owns b: the caller must not use b afterwards.
-func New(b []byte) Key { return Key{b: b} }
+func New(b []byte) Key {
+	if len(b) == 0 {
+		return Key{}
+	}
+	return Key{func() []byte { return b }}
+}
 
 // Copy returns a Key over a copy of b.
-func Copy(b []byte) Key { return Key{b: append([]byte(nil), b...)} }
+func Copy(b []byte) Key { return New(append([]byte(nil), b...)) }
 
 // Random returns a Key of n bytes from crypto/rand.
 func Random(n int) Key {
 	b := make([]byte, n)
 	rand.Read(b) // never fails, by its documentation
-	return Key{b: b}
+	return New(b)
 }
 
-// Bytes returns the secret as a view, valid until [Key.Erase].
-func (k Key) Bytes() []byte { return k.b }
+// Bytes returns the secret as a view, valid until [Key.Erase]; nil if there is
+// none.
+func (k Key) Bytes() []byte {
+	if k.view == nil {
+		return nil
+	}
+	return k.view()
+}
 
 // Clone returns an independent copy.
-func (k Key) Clone() Key { return Copy(k.b) }
+func (k Key) Clone() Key { return Copy(k.Bytes()) }
 
 // Len returns the length in bytes.
-func (k Key) Len() int { return len(k.b) }
+func (k Key) Len() int { return len(k.Bytes()) }
 
 // IsZero reports whether the Key is empty: never set, or erased through this
 // very variable.
-func (k Key) IsZero() bool { return len(k.b) == 0 }
+func (k Key) IsZero() bool { return k.view == nil }
 
 // Equal compares in constant time for keys of the same length.
-func (k Key) Equal(other Key) bool { return subtle.ConstantTimeCompare(k.b, other.b) == 1 }
+func (k Key) Equal(other Key) bool {
+	return subtle.ConstantTimeCompare(k.Bytes(), other.Bytes()) == 1
+}
 
 // Erase overwrites the bytes with zeros and empties k. It is best effort: the
 // runtime may have copied them before.
 func (k *Key) Erase() {
-	clear(k.b)
-	k.b = nil
+	clear(k.Bytes())
+	k.view = nil
 }
 
 // String returns a constant.

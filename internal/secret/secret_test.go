@@ -15,14 +15,21 @@ import (
 func TestKeyDoesNotPrint(t *testing.T) {
 	k := Copy([]byte("open sesame open sesame"))
 	type holder struct{ Inner Key }
+	type hider struct {
+		inner Key
+		list  []Key
+		named map[string]Key
+	}
+	hidden := hider{k, []Key{k}, map[string]Key{"k": k}}
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "key", k, "holder", holder{k})
 	out := []string{log.String(), k.String()}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q", "%d", "%X"} {
-		out = append(out, fmt.Sprintf(verb, k), fmt.Sprintf(verb, &k), fmt.Sprintf(verb, holder{k}))
+		out = append(out, fmt.Sprintf(verb, k), fmt.Sprintf(verb, &k), fmt.Sprintf(verb, holder{k}),
+			fmt.Sprintf(verb, hidden), fmt.Sprintf(verb, &hidden), fmt.Sprintf(verb, []any{hidden}))
 	}
 	for _, s := range out {
-		if strings.Contains(s, "sesame") || strings.Contains(strings.ToLower(s), "736573616d65") || strings.Contains(s, "115 101") {
+		if strings.Contains(s, "sesame") || strings.Contains(strings.ToLower(s), "736573616d65") || strings.Contains(s, "115 101") || strings.Contains(s, "0x73, 0x65") {
 			t.Errorf("secret in %q", s)
 		}
 	}
@@ -58,6 +65,8 @@ func TestEqualAndErase(t *testing.T) {
 	if !k.IsZero() || !bytes.Equal(view, make([]byte, 32)) {
 		t.Fatal("Erase left the bytes")
 	}
+	k.Erase() // once more, and of a Key that was never set
+	new(Key).Erase()
 	if c.IsZero() || k.Equal(c) {
 		t.Fatal("Erase reached a clone")
 	}
