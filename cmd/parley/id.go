@@ -43,7 +43,7 @@ to be compared by voice or face to face.`,
 			parley.Info
 			Peer         string `json:"peer,omitempty"`
 			SafetyNumber string `json:"safetyNumber,omitempty"`
-		}{Info: info}
+		}{Info: withLists(info)}
 		if len(args) > 0 {
 			out.Peer = args[0]
 			out.SafetyNumber, err = insist(cmd.Context(), *wait, func() (string, error) {
@@ -62,6 +62,12 @@ to be compared by voice or face to face.`,
 		return nil
 	}
 	return cmd
+}
+
+// withLists makes lists that are empty be so in JSON, and not null.
+func withLists(info parley.Info) parley.Info {
+	info.Addrs, info.Devices = append([]string{}, info.Addrs...), append([]string{}, info.Devices...)
+	return info
 }
 
 func idText(info parley.Info, peer, number string) string {

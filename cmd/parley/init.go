@@ -111,7 +111,7 @@ passphrase if it has one and no other is given.`,
 			parley.Info
 			Profile  string `json:"profile"`
 			Keystore string `json:"keystore,omitempty"`
-		}{info, dir, made}, initText(info, dir, made))
+		}{withLists(info), dir, made}, initText(info, dir, made))
 	}
 	return cmd
 }

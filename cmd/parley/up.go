@@ -47,7 +47,7 @@ func (a *app) up(ctx context.Context) (err error) {
 		if info.Network == "" {
 			info.Network = parley.DefaultNetwork
 		}
-		return info, err
+		return withLists(info), err
 	}
 	s, err := serve(dir, c, info)
 	if err != nil {
