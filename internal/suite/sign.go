@@ -56,18 +56,18 @@ func (s *Suite) VerifyWithLabel(public []byte, label string, content, sig []byte
 
 type ed25519Scheme struct{}
 
-type ed25519Key struct{ k ed25519.PrivateKey }
+type ed25519Key struct{ k secret.Key } // seed || public key
 
 func (ed25519Scheme) generate() (SigningKey, error) {
 	_, k, err := ed25519.GenerateKey(rand.Reader)
-	return ed25519Key{k}, err
+	return ed25519Key{secret.New(k)}, err
 }
 
 func (ed25519Scheme) parse(private []byte) (SigningKey, error) {
 	if len(private) != ed25519.SeedSize {
 		return nil, ErrKey
 	}
-	return ed25519Key{ed25519.NewKeyFromSeed(private)}, nil
+	return ed25519Key{secret.New(ed25519.NewKeyFromSeed(private))}, nil
 }
 
 func (ed25519Scheme) checkPublic(public []byte) error {
@@ -84,10 +84,15 @@ func (ed25519Scheme) verify(public, content, sig []byte) error {
 	return nil
 }
 
-func (k ed25519Key) Public() []byte                      { return append([]byte(nil), k.k[ed25519.SeedSize:]...) }
-func (k ed25519Key) Bytes() secret.Key                   { return secret.New(k.k.Seed()) }
-func (k ed25519Key) sign(content []byte) ([]byte, error) { return ed25519.Sign(k.k, content), nil }
-func (k ed25519Key) Format(f fmt.State, _ rune)          { fmt.Fprint(f, "suite.SigningKey(redacted)") }
+func (k ed25519Key) Public() []byte {
+	return append([]byte(nil), k.k.Bytes()[ed25519.SeedSize:]...)
+}
+func (k ed25519Key) Bytes() secret.Key          { return secret.Copy(k.k.Bytes()[:ed25519.SeedSize]) }
+func (k ed25519Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "suite.SigningKey(redacted)") }
+
+func (k ed25519Key) sign(content []byte) ([]byte, error) {
+	return ed25519.Sign(k.k.Bytes(), content), nil
+}
 
 // ECDSA on the NIST curves (suites 2, 5 and 7): uncompressed points, DER
 // signatures. A private key is the scalar.

@@ -203,7 +203,8 @@ func TestSignatures(t *testing.T) {
 	})
 }
 
-// Keys of a suite do not print themselves.
+// Keys of a suite do not print themselves, nor are printed by what holds them
+// in a field where fmt calls no methods.
 func TestKeysDoNotPrint(t *testing.T) {
 	eachSuite(t, func(t *testing.T, s *Suite) {
 		sk, err := s.GenerateSigningKey()
@@ -216,7 +217,7 @@ func TestKeysDoNotPrint(t *testing.T) {
 		}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 			for _, k := range []interface{ Bytes() secret.Key }{sk, hk} {
-				out := strings.ToLower(fmt.Sprintf(verb, k))
+				out := strings.ToLower(fmt.Sprintf(verb+verb, k, struct{ hidden any }{k}))
 				private := k.Bytes().Bytes()
 				hexed, listed := fmt.Sprintf("%x", private), strings.Trim(fmt.Sprint(private), "[]")
 				if strings.Contains(out, hexed) || strings.Contains(out, listed) || strings.Contains(out, hexed[2:20]) {
