@@ -227,7 +227,10 @@ func (r *Reader) VecMax(limit int) []byte {
 // Sub reads a vector<V> and returns a Reader over its content. The caller
 // reads the elements while [Reader.More] and hands the sub-reader's error
 // back with [Reader.Fail] (a nil error is ignored by [Reader.Join]).
-func (r *Reader) Sub() *Reader { return &Reader{rest: r.Vec(), err: r.err} }
+func (r *Reader) Sub() *Reader {
+	content := r.Vec() // first: it may set err
+	return &Reader{rest: content, err: r.err}
+}
 
 // Join takes over the outcome of a sub-reader: its error, or [ErrTrailing].
 func (r *Reader) Join(sub *Reader) {
