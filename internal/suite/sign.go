@@ -87,6 +87,7 @@ func (ed25519Scheme) verify(public, content, sig []byte) error {
 func (k ed25519Key) Public() []byte {
 	return append([]byte(nil), k.k.Bytes()[ed25519.SeedSize:]...)
 }
+
 func (k ed25519Key) Bytes() secret.Key          { return secret.Copy(k.k.Bytes()[:ed25519.SeedSize]) }
 func (k ed25519Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "suite.SigningKey(redacted)") }
 
