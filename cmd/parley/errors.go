@@ -166,6 +166,10 @@ func (e *messageError) Unwrap() error { return e.kind }
 // on one line, and with nothing in it that moves a terminal's cursor.
 func message(err error) string {
 	s := err.Error()
+	var name *identity.NameError
+	if errors.As(err, &name) {
+		s = name.Error() // not preceded by the name as it was typed: it may look like another
+	}
 	for _, pkg := range []string{"parley", "identity", "store", "transport", "groups", "ratchet"} {
 		s = strings.TrimPrefix(s, pkg+": ")
 		s = strings.ReplaceAll(s, ": "+pkg+": ", ": ")
@@ -227,5 +231,5 @@ func incoming(err error) error {
 	if f, ok := faultNumbered(coded.ErrorCode()); ok {
 		return &messageError{coded.Error(), f.err}
 	}
-	return err
+	return &messageError{err.Error(), faultOf(err).err}
 }

@@ -44,10 +44,11 @@ passphrase if it has one and no other is given.`,
 	flags.StringVar(&out, "out", "", "where a new account's keystore file goes")
 	flags.StringVar(&name, "name", "", "the account's ENS name")
 	flags.StringVar(&device, "device-name", "", "what to call this device (default its host name)")
-	cmd.MarkFlagsMutuallyExclusive("keystore", "key", "new")
-	cmd.MarkFlagsMutuallyExclusive("keystore", "key", "out")
 
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if keystore != "" && key != "" || (keystore != "" || key != "") && (fresh || out != "") {
+			return usagef("say one of --keystore, --key and --new (to which --out belongs)")
+		}
 		dir, err := a.dir()
 		if err != nil {
 			return err

@@ -143,8 +143,11 @@ func TestThreeProcesses(t *testing.T) {
 	defer cancel()
 	people := []*person{alice, bob, carol}
 	scripts := []script{
-		{"alice.eth", "bob.eth", false, pairMessages}, {"bob.eth", "alice.eth", false, pairMessages},
-		{"alice.eth", "ops", true, groupMessages}, {"bob.eth", "ops", true, groupMessages}, {"carol.eth", "ops", true, groupMessages},
+		{"alice.eth", "bob.eth", false, pairMessages},
+		{"bob.eth", "alice.eth", false, pairMessages},
+		{"alice.eth", "ops", true, groupMessages},
+		{"bob.eth", "ops", true, groupMessages},
+		{"carol.eth", "ops", true, groupMessages},
 	}
 	address := map[string]string{}
 	for _, p := range people {
