@@ -60,8 +60,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status":   status,
 			"daemon":   startDaemon,
-			"stop":     func(ts *testscript.TestScript, _ bool, _ []string) { endDaemon(ts, syscall.SIGTERM) },
-			"kill":     func(ts *testscript.TestScript, _ bool, _ []string) { endDaemon(ts, syscall.SIGKILL) },
+			"down":     func(ts *testscript.TestScript, _ bool, _ []string) { endDaemon(ts, syscall.SIGTERM) },
+			"sigkill":  func(ts *testscript.TestScript, _ bool, _ []string) { endDaemon(ts, syscall.SIGKILL) },
 			"truncate": truncateFile,
 			"flip":     flipByte,
 			"move": func(ts *testscript.TestScript, _ bool, args []string) {
