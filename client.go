@@ -78,6 +78,9 @@ type Client struct {
 	holding      bool                        // messages wait for their predecessors
 	unparked     []transport.Parked          // found their owner, not yet read
 
+	entrustedMu sync.Mutex
+	entrusted   map[peer.ID]bool // peers that are left the record; guarded by entrustedMu
+
 	strangers chan stranger // whose name is looked up before they are heard
 
 	dropped counters
@@ -106,6 +109,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		wakePeer:     make(chan struct{}, 1),
 		wakeUnparked: make(chan struct{}, 1),
 		published:    map[peer.ID]bool{},
+		entrusted:    map[peer.ID]bool{},
 		sessions:     map[ratchet.ID]*ratchet.Session{},
 		groups:       map[string]*group{},
 		past:         map[groups.CID]*groups.Past{},
@@ -165,6 +169,7 @@ func (c *Client) open(ctx context.Context, o Options) error {
 		return err
 	}
 	c.node = node
+	c.entrust(o.Bootstrap)
 	close(c.ready)
 	c.keepContacts(ctx)
 	for _, loop := range []func(context.Context){c.receiveLoop, c.unparkLoop, c.peerLoop, c.pumpLoop, c.repairLoop, c.namesLoop, c.publishRecordLoop} {

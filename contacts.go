@@ -250,6 +250,26 @@ func (c *Client) keep(addrs []string) {
 	if err := c.node.Keep(addrs...); err != nil {
 		c.log.Debug("contact's address", "err", err)
 	}
+	c.entrust(addrs)
+}
+
+// entrust notes peers that may learn which account this node is of: those the
+// user bootstraps from, and contacts. Nobody else is told.
+func (c *Client) entrust(addrs []string) {
+	c.entrustedMu.Lock()
+	defer c.entrustedMu.Unlock()
+	for _, a := range addrs {
+		if info, err := peer.AddrInfoFromString(a); err == nil {
+			c.entrusted[info.ID] = true
+		}
+	}
+	wake(c.wakePublish)
+}
+
+func (c *Client) isEntrusted(id peer.ID) bool {
+	c.entrustedMu.Lock()
+	defer c.entrustedMu.Unlock()
+	return c.entrusted[id]
 }
 
 // keepContacts dials the nodes of those the client has sessions with.
@@ -355,7 +375,14 @@ type want struct {
 	due   time.Time
 	busy  bool
 	found *identity.Record // fetched and not used yet
+	at    time.Time        // when it was
 }
+
+// take keeps a record that was fetched just now.
+func (w *want) take(r *identity.Record, now time.Time) { w.found, w.at = r, now }
+
+// drop asks for the record again at a time.
+func (w *want) drop(due time.Time) { w.found, w.due = nil, due }
 
 // wantRecord asks for an account's record. Held: c.mu.
 func (c *Client) wantRecord(a identity.Account) *want {
@@ -394,7 +421,7 @@ func (c *Client) fetchWanted(ctx context.Context, now time.Time) (next time.Time
 				c.log.Debug("no record yet", "tries", w.tries, "err", err)
 				return
 			}
-			w.found = r
+			w.take(r, time.Now())
 			wake(c.wakePump)
 		})
 	}

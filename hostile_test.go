@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/parley-im/parley/groups"
 	"github.com/parley-im/parley/identity"
 	"github.com/parley-im/parley/internal/secp"
@@ -41,11 +43,14 @@ func (w *world) tap() *transport.Node {
 	return node
 }
 
-// capture returns the next n different envelopes.
-func capture(t *testing.T, node *transport.Node, n int) []transport.Envelope {
+// capture returns the next n different envelopes that are none of old.
+func capture(t *testing.T, node *transport.Node, n int, old ...transport.Envelope) []transport.Envelope {
 	t.Helper()
 	var all []transport.Envelope
 	seen := map[[32]byte]bool{}
+	for _, e := range old {
+		seen[e.ContentHash()] = true
+	}
 	deadline := time.After(15 * time.Second)
 	for len(all) < n {
 		select {
@@ -121,11 +126,11 @@ func TestForgeriesChangeNothing(t *testing.T) {
 	alice.say("bob.eth", "in the pair")
 	pair := capture(t, eve, 1)[0]
 	alice.sayAll("ops", "in the group")
-	message := capture(t, eve, 1)[0]
+	message := capture(t, eve, 1, pair)[0]
 	if err := alice.UpdateKeys(t.Context(), "ops"); err != nil {
 		t.Fatal(err)
 	}
-	commit := capture(t, eve, 1)[0]
+	commit := capture(t, eve, 1, pair, message)[0]
 
 	bob.reopenOffline()
 	before := bob.dump()
@@ -441,4 +446,44 @@ func TestRestoredProfileKeepsSilentInGroups(t *testing.T) {
 	}
 	alice.sayAll("ops anew", "after the restore")
 	bob.until("the message", heard("after the restore"))
+}
+
+// The network learns no wallet's address: a record goes to bootstrap peers and
+// contacts, and is offered to nobody else (docs/spec.md, "Records").
+func TestRecordIsLeftWithTheEntrustedOnly(t *testing.T) {
+	w := newWorld(t)
+	alice := w.join("alice")
+	offered := make(chan [32]byte, 16)
+	key, err := secp.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := transport.Open(t.Context(), transport.Options{
+		HostKey: key.Bytes(), Network: "test", Bootstrap: w.bootstrap, Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"},
+		Handlers: transport.Handlers{PutRecord: func(_ context.Context, _ peer.ID, key [32]byte, _ []byte) error {
+			offered <- key
+			return nil
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stranger.Close() })
+	bob := w.join("bob") // alice is his bootstrap peer
+	if err := bob.Connect(t.Context(), stranger.Addrs()...); err != nil {
+		t.Fatal(err)
+	}
+	w.connected(alice, bob)
+	alice.wait(alice.say("bob.eth", "hello"), Delivered)
+	var kept int
+	if err := alice.db.View(t.Context(), func(tx *store.Tx) error {
+		return tx.QueryRow(`SELECT COUNT(*) FROM records WHERE lookup = ?`, bob.me.account.LookupKey()).Scan(&kept)
+	}); err != nil || kept != 1 {
+		t.Errorf("alice keeps %d records of bob, %v", kept, err)
+	}
+	select {
+	case key := <-offered:
+		t.Errorf("a stranger is offered the record %x", key)
+	case <-time.After(500 * time.Millisecond):
+	}
 }

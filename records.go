@@ -346,8 +346,9 @@ func recordAccount(b []byte) (identity.Account, error) {
 	return l.Account(), nil
 }
 
-// publishRecordLoop leaves a record with every peer that comes, and with all of
-// them now and then, so that the account is found while its node is away.
+// publishRecordLoop leaves a record with every entrusted peer that comes, and
+// with all of them now and then, so that the account is found while its node is
+// away, and by those who share a bootstrap peer with it.
 func (c *Client) publishRecordLoop(ctx context.Context) {
 	ticker := time.NewTicker(publishEvery)
 	defer ticker.Stop()
@@ -371,7 +372,7 @@ func (c *Client) publishRecordLoop(ctx context.Context) {
 func (c *Client) publishRecord(ctx context.Context, to ...peer.ID) {
 	var record []byte
 	for _, id := range to {
-		if c.published[id] {
+		if c.published[id] || !c.isEntrusted(id) {
 			continue
 		}
 		if record == nil {
