@@ -22,6 +22,9 @@ const (
 	MaxTypeName = 64
 	// MaxReceipt is the number of message ids in one receipt.
 	MaxReceipt = 256
+	// maxSeq is the largest Seq: nobody writes as much, and there are numbers
+	// after it.
+	maxSeq = 1 << 53
 )
 
 // MessageID names a message for all who can read it. Its author draws it at
@@ -285,6 +288,8 @@ func (c Content) check() error {
 		return fail("read is of receipts")
 	case c.Kind != kindPart && (c.Index != 0 || c.Total != 0):
 		return fail("part out of place")
+	case c.Seq > maxSeq:
+		return fail("sequence number is out of range")
 	case c.Base > c.Seq:
 		return fail("base is beyond the sequence number")
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-im/parley/internal/store"
+	"github.com/parley-im/parley/transport"
 )
 
 // counts runs a query that gives one number.
@@ -60,5 +61,152 @@ func TestFullWindowsOnBothSides(t *testing.T) {
 			t.Errorf("%s reads %d messages: %v", p.name, len(got), got)
 		}
 		w.eventually("the outbox is empty", func() bool { return p.count(`SELECT COUNT(*) FROM outbox`) == 0 })
+	}
+}
+
+// Two who begin to write at the same moment send on one session in the end, in
+// whatever order what they wrote arrives: here bob's first message comes after
+// his answer to alice's.
+func TestSimultaneousStartsChooseAlike(t *testing.T) {
+	for range 4 { // which session is preferred is up to chance
+		w := newWorld(t)
+		alice, bob := w.join("alice"), w.join("bob")
+		w.connected(alice, bob)
+		w.meet(alice, bob)
+		alice.offline()
+		bob.offline()
+		alice.say("bob.eth", "from alice")
+		bob.say("alice.eth", "from bob")
+		fromAlice, fromBob := alice.encryptAll(), bob.encryptAll()
+		bob.takesAll(fromAlice)
+		answer := bob.encryptAll()[len(fromBob):]
+		alice.takesAll(answer)
+		alice.takesAll(fromBob)
+		bob.takesAll(alice.encryptAll())
+		if a, b := alice.sendsOn(), bob.sendsOn(); len(a) != 1 || !slices.Equal(a, b) {
+			t.Fatalf("alice sends on %x, bob on %x", a, b)
+		}
+	}
+}
+
+// meet gives two clients each other's records, as a look-up would.
+func (w *world) meet(a, b *person) {
+	w.t.Helper()
+	for _, pair := range [][2]*person{{a, b}, {b, a}} {
+		account := pair[1].me.account
+		r, err := pair[0].fetchPatiently(w.t.Context(), account)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		pair[0].mu.Lock()
+		pair[0].wantRecord(account).take(r, time.Now())
+		pair[0].mu.Unlock()
+	}
+}
+
+// offline opens a client again without a network, with what it was looking for.
+func (p *person) offline() {
+	p.w.t.Helper()
+	wanted := p.wanted
+	p.Close()
+	p.reopenOffline()
+	p.wanted = wanted
+}
+
+// encryptAll moves what waits in the outbox, and returns all that is on its way.
+func (p *person) encryptAll() (all []transport.Envelope) {
+	p.w.t.Helper()
+	if len(p.acks) > 0 {
+		p.sendAcks()
+	}
+	if err := p.fill(p.w.t.Context()); err != nil {
+		p.w.t.Fatal(err)
+	}
+	err := p.db.View(p.w.t.Context(), func(tx *store.Tx) error {
+		rows, err := tx.Query(`SELECT tag, body FROM outbox WHERE tag IS NOT NULL ORDER BY id`)
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			var tag transport.Tag
+			var body []byte
+			if err := rows.Scan(&tag, &body); err != nil {
+				return err
+			}
+			e, err := transport.NewEnvelope(tag, body)
+			if err != nil {
+				return err
+			}
+			all = append(all, e)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	return all
+}
+
+func (p *person) takesAll(all []transport.Envelope) {
+	p.w.t.Helper()
+	for i, e := range all {
+		if !p.takes(e) {
+			p.w.t.Fatalf("%s: envelope %d of %d is refused", p.name, i, len(all))
+		}
+	}
+}
+
+// sendsOn lists the sessions that are not archived.
+func (p *person) sendsOn() (ids []string) {
+	p.w.t.Helper()
+	err := p.db.View(p.w.t.Context(), func(tx *store.Tx) error {
+		rows, err := tx.Query(`SELECT hex(id) FROM sessions WHERE archived IS NULL`)
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			var id string
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			ids = append(ids, id)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	return ids
+}
+
+// A sender begins no more contents in parts than a receiver keeps: what was
+// acknowledged in part and then dropped would be lost.
+func TestPartsInFlightAreBounded(t *testing.T) {
+	const n = 2*maxWholes + 1
+	w := newWorld(t)
+	alice, bob := w.join("alice"), w.join("bob")
+	w.connected(alice, bob)
+	w.meet(alice, bob)
+	alice.offline()
+	bob.offline()
+	for i := range n {
+		if _, err := alice.Send(t.Context(), "bob.eth", Attachment(fmt.Sprint("file", i), "a/b", make([]byte, 2*partSize)), SendOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for rounds := 0; bob.count(`SELECT COUNT(*) FROM messages`) < n; rounds++ {
+		if rounds > n {
+			t.Fatalf("bob has %d of %d files", bob.count(`SELECT COUNT(*) FROM messages`), n)
+		}
+		all := alice.encryptAll()
+		// The first part of each comes first, then the rest: the worst order.
+		for first := range 3 {
+			for i := first; i < len(all); i += 3 {
+				bob.takes(all[i])
+			}
+		}
+		for _, e := range bob.encryptAll() {
+			alice.takes(e)
+		}
 	}
 }

@@ -414,8 +414,7 @@ func (s *step) expireSessions() error {
 			return err
 		}
 	}
-	_, err = s.Exec(`DELETE FROM skipped WHERE created < ?`, s.now.Add(-ratchet.SkippedLifetime).UnixMilli())
-	return err
+	return s.dropSkipped(`SELECT session, tag FROM skipped WHERE created < ?`, s.now.Add(-ratchet.SkippedLifetime).UnixMilli())
 }
 
 // receiveWelcome enters a group that a contact has added this device to.

@@ -157,20 +157,21 @@ func (s *step) fillConv(conv string) error {
 // waiting is a row of the outbox that is not encrypted yet.
 type waiting struct {
 	id      int64
+	whole   []byte // of which it is a part, or nil
 	content []byte
 }
 
 // unencrypted returns what waits in a conversation, oldest first: of what is
 // to be acknowledged, or of what is not.
 func (s *step) unencrypted(conv string, acked bool, limit int) ([]waiting, error) {
-	rows, err := s.Query(`SELECT id, content FROM outbox WHERE conv = ? AND tag IS NULL AND acked = ? ORDER BY id LIMIT ?`, conv, acked, limit)
+	rows, err := s.Query(`SELECT id, whole, content FROM outbox WHERE conv = ? AND tag IS NULL AND acked = ? ORDER BY id LIMIT ?`, conv, acked, limit)
 	if err != nil {
 		return nil, err
 	}
 	var all []waiting
 	for rows.Next() {
 		var w waiting
-		if err := rows.Scan(&w.id, &w.content); err != nil {
+		if err := rows.Scan(&w.id, &w.whole, &w.content); err != nil {
 			return nil, err
 		}
 		all = append(all, w)
@@ -180,7 +181,7 @@ func (s *step) unencrypted(conv string, acked bool, limit int) ([]waiting, error
 
 // encrypted writes the ciphertext of a row. It leaves only after the commit.
 func (s *step) encrypted(id int64, session []byte, tag transport.Tag, body []byte, shard int) error {
-	_, err := s.Exec(`UPDATE outbox SET session = ?, tag = ?, body = ?, shard = ?, due = 0 WHERE id = ?`, session, tag, body, shard, id)
+	_, err := s.Exec(`UPDATE outbox SET session = ?, tag = ?, body = ?, shard = ?, at = ?, due = 0 WHERE id = ?`, session, tag, body, shard, s.unixMilli(), id)
 	return err
 }
 

@@ -131,7 +131,7 @@ func (s *step) saveSession(old, session *ratchet.Session) error {
 	}
 	peer := session.Peer()
 	if old == nil {
-		_, err = s.Exec(`INSERT INTO sessions (id, acct, dev, sealed, created) VALUES (?, ?, ?, ?, ?)`, id, peer.Acct, peer.Dev, sealed, s.unixMilli())
+		_, err = s.Exec(`INSERT INTO sessions (id, acct, dev, sealed, own, created, heard) VALUES (?, ?, ?, ?, ?, ?, 0)`, id, peer.Acct, peer.Dev, sealed, !session.Answered(), s.unixMilli())
 	} else {
 		// An archived session that is in use is kept on.
 		_, err = s.Exec(`UPDATE sessions SET sealed = ?, archived = CASE WHEN archived IS NULL THEN NULL ELSE ? END WHERE id = ?`, sealed, s.unixMilli(), id)
@@ -270,6 +270,9 @@ func (s *step) fillPair(conv string, a identity.Account) error {
 	if err != nil {
 		return err
 	}
+	if messages, err = s.untilWholes(conv, messages); err != nil {
+		return err
+	}
 	waiting = append(waiting, messages...)
 	first := session
 	for _, row := range waiting {
@@ -300,12 +303,40 @@ func (s *step) fillPair(conv string, a identity.Account) error {
 	return s.saveSession(stored, session)
 }
 
+// untilWholes cuts what waits where it would begin more contents in parts than
+// the receiver keeps.
+func (s *step) untilWholes(conv string, all []waiting) ([]waiting, error) {
+	rows, err := s.Query(`SELECT DISTINCT whole FROM outbox WHERE conv = ? AND tag IS NOT NULL AND whole IS NOT NULL`, conv)
+	if err != nil {
+		return nil, err
+	}
+	begun := map[string]bool{}
+	for rows.Next() {
+		var whole []byte
+		if err := rows.Scan(&whole); err != nil {
+			return nil, err
+		}
+		begun[string(whole)] = true
+	}
+	for i, w := range all {
+		if w.whole == nil || begun[string(w.whole)] {
+			continue
+		}
+		if len(begun) >= maxWholes {
+			return all[:i], rows.Err()
+		}
+		begun[string(w.whole)] = true
+	}
+	return all, rows.Err()
+}
+
 // dropSession erases everything of a session.
 func (s *step) dropSession(id ratchet.ID) error {
-	for _, q := range []string{`DELETE FROM sessions WHERE id = ?`, `DELETE FROM skipped WHERE session = ?`} {
-		if _, err := s.Exec(q, id); err != nil {
-			return err
-		}
+	if err := s.dropSkipped(`SELECT session, tag FROM skipped WHERE session = ?`, id); err != nil {
+		return err
+	}
+	if _, err := s.Exec(`DELETE FROM sessions WHERE id = ?`, id); err != nil {
+		return err
 	}
 	s.then(func() {
 		session := s.c.sessions[id]
@@ -418,10 +449,16 @@ func (s *step) verifyHello(first *ratchet.First) (identity.Account, error) {
 	return account, nil
 }
 
-// archiveOthers lets only the preferred of the sessions with a device send.
+// archiveOthers lets one of the sessions with a device send, when that has begun
+// another. Of one that this side began and one that the other side began it is
+// the preferred one: whether the two crossed on the way, and in what order their
+// messages came, each side sees differently, and both must choose alike. Of two
+// that the other side began it is the new one: it would not have begun again
+// if it still had the old one. Should the choice be wrong after all, because
+// the other side has lost the preferred session, heal finds out.
 func (s *step) archiveOthers(a identity.Account, session *ratchet.Session) error {
 	peer := session.Peer()
-	rows, err := s.Query(`SELECT id FROM sessions WHERE acct = ? AND dev = ? AND archived IS NULL`, a.Bytes(), peer.Dev)
+	rows, err := s.Query(`SELECT id, own FROM sessions WHERE acct = ? AND dev = ? AND archived IS NULL`, a.Bytes(), peer.Dev)
 	if err != nil {
 		return err
 	}
@@ -429,13 +466,12 @@ func (s *step) archiveOthers(a identity.Account, session *ratchet.Session) error
 	var ids []ratchet.ID
 	for rows.Next() {
 		var id ratchet.ID
-		if err := rows.Scan(&id); err != nil {
+		var own bool
+		if err := rows.Scan(&id, &own); err != nil {
 			return err
 		}
 		ids = append(ids, id)
-		// A session that was answered is older than this one, whose sender has
-		// begun anew: only those that crossed on the way are rivals.
-		if other := s.c.sessions[id]; other != nil && !other.Answered() {
+		if other := s.c.sessions[id]; other != nil && own {
 			best = ratchet.Preferred(best, other)
 		}
 	}
@@ -496,7 +532,7 @@ func (s *step) saveDelta(id ratchet.ID, d ratchet.Delta) error {
 		s.then(func() { s.c.index.Remove(transport.Tag(*d.Used)) })
 	}
 	if d.Evict > 0 {
-		if _, err := s.Exec(`DELETE FROM skipped WHERE session = ?1 AND tag IN (SELECT tag FROM skipped WHERE session = ?1 ORDER BY created LIMIT ?2)`, id, d.Evict); err != nil {
+		if err := s.dropSkipped(`SELECT session, tag FROM skipped WHERE session = ? ORDER BY created LIMIT ?`, id, d.Evict); err != nil {
 			return err
 		}
 	}
@@ -512,6 +548,41 @@ func (s *step) saveDelta(id ratchet.ID, d ratchet.Delta) error {
 		}
 		s.then(func() { s.c.expect(route{kind: routeSession, session: id}, transport.Tag(k.Tag)) })
 	}
+	return nil
+}
+
+// dropSkipped deletes the skipped keys that a query finds, which the index does
+// not expect any more then.
+func (s *step) dropSkipped(query string, args ...any) error {
+	rows, err := s.Query(query, args...)
+	if err != nil {
+		return err
+	}
+	type key struct {
+		id  ratchet.ID
+		tag ratchet.Tag
+	}
+	var keys []key
+	for rows.Next() {
+		var k key
+		if err := rows.Scan(&k.id, &k.tag); err != nil {
+			return err
+		}
+		keys = append(keys, k)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if _, err := s.Exec(`DELETE FROM skipped WHERE session = ? AND tag = ?`, k.id, k.tag); err != nil {
+			return err
+		}
+	}
+	s.then(func() {
+		for _, k := range keys {
+			s.c.index.Remove(transport.Tag(k.tag))
+		}
+	})
 	return nil
 }
 

@@ -167,13 +167,13 @@ func (s *step) enqueue(conv string, account *identity.Account, content Content, 
 	// Receipts are not acknowledged: the sender of a message repeats it until
 	// one arrives.
 	acked := account != nil && content.Kind != KindReceipt
-	insert := func(wire MessageID, b []byte) error {
-		_, err := s.Exec(`INSERT INTO outbox (conv, acct, wire, message, content, acked) VALUES (?, ?, ?, ?, ?, ?)`, conv, acct, wire[:], message, b, acked)
+	insert := func(wire MessageID, whole, b []byte) error {
+		_, err := s.Exec(`INSERT INTO outbox (conv, acct, wire, message, whole, content, acked) VALUES (?, ?, ?, ?, ?, ?, ?)`, conv, acct, wire[:], message, whole, b, acked)
 		return err
 	}
 	s.then(func() { wake(s.c.wakePump) })
 	if account == nil || len(b) <= partSize {
-		return insert(content.ID, b)
+		return insert(content.ID, nil, b)
 	}
 	parts := split(b)
 	for i, data := range parts {
@@ -182,7 +182,7 @@ func (s *step) enqueue(conv string, account *identity.Account, content Content, 
 		if err != nil {
 			return err
 		}
-		if err := insert(part.ID, b); err != nil {
+		if err := insert(part.ID, content.ID[:], b); err != nil {
 			return err
 		}
 	}
@@ -195,7 +195,8 @@ const (
 	partSize = 24 << 10
 	maxParts = 64
 	// maxWholes is how many contents may be in parts at a time, for one device
-	// of a contact.
+	// of a contact. A sender begins no more than that: a part that was
+	// acknowledged is not sent again.
 	maxWholes = 4
 )
 

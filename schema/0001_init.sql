@@ -59,7 +59,9 @@ CREATE TABLE sessions (
     acct     BLOB NOT NULL,
     dev      BLOB NOT NULL,
     sealed   BLOB NOT NULL,
+    own      INTEGER NOT NULL,    -- 1 if this side began it
     created  INTEGER NOT NULL,
+    heard    INTEGER NOT NULL,    -- when something was read in it last; 0 for never
     archived INTEGER              -- when another session took over; NULL while it sends
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_acct ON sessions (acct);
@@ -145,16 +147,19 @@ CREATE TABLE outbox (
     acct     BLOB,                -- NULL in groups
     wire     BLOB NOT NULL,       -- id that an acknowledgement names
     message  BLOB,                -- id of the message it carries, NULL for the client's own
+    whole    BLOB,                -- id of the content of which this is a part
     content  BLOB NOT NULL,
     acked    INTEGER NOT NULL,    -- 1 if it stays until it is acknowledged
     session  BLOB,
     tag      BLOB,
     body     BLOB,
     shard    INTEGER NOT NULL DEFAULT 0,
+    at       INTEGER NOT NULL DEFAULT 0,  -- when it was encrypted
     attempts INTEGER NOT NULL DEFAULT 0,
     due      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX outbox_due ON outbox (due) WHERE tag IS NOT NULL;
+CREATE INDEX outbox_waiting ON outbox (conv, acked, id) WHERE tag IS NULL;
 CREATE INDEX outbox_conv ON outbox (conv, id);
 CREATE INDEX outbox_wire ON outbox (wire);
 
