@@ -49,8 +49,8 @@ func listen(ctx context.Context, bootstrap []string) (*tap, error) {
 	return t, nil
 }
 
-// putRecord counts what it is offered. A record is public: it has an account's
-// address and keys, and tells nothing of who talks to whom.
+// putRecord notes what it is offered: a record tells an account's address and
+// keys, and whose node it is of.
 func (t *tap) putRecord(_ context.Context, _ peer.ID, key [32]byte, _ []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
