@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"bytes"
 	"crypto/ecdh"
 	"crypto/hpke"
 	"fmt"
@@ -79,6 +80,8 @@ func (s *Suite) ExportFrom(k HPKEKey, enc, info []byte, context string, n int) (
 	return secret.New(out), err
 }
 
+const kemX25519 = 0x0020 // RFC 9180, Section 7.1
+
 // stdHPKE is a scheme of the standard library.
 type stdHPKE struct {
 	kem  hpke.KEM
@@ -128,8 +131,29 @@ func (s stdHPKE) parse(private []byte) (HPKEKey, error) {
 	return stdHPKEKey{k}, nil
 }
 
+// anyX25519 is some key, to find points of low order by.
+var anyX25519 = func() *ecdh.PrivateKey {
+	k, err := ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		panic("suite: 32 bytes are an X25519 key")
+	}
+	return k
+}()
+
 func (s stdHPKE) checkPublic(public []byte) error {
 	if _, err := s.kem.NewPublicKey(public); err != nil {
+		return ErrKey
+	}
+	if s.kem.ID() != kemX25519 {
+		return nil
+	}
+	// crypto/hpke takes any 32 bytes, and fails when it encrypts to a point of
+	// low order: a member with such a key would stop every commit of its group.
+	k, err := ecdh.X25519().NewPublicKey(public)
+	if err != nil {
+		return ErrKey
+	}
+	if _, err := anyX25519.ECDH(k); err != nil {
 		return ErrKey
 	}
 	return nil

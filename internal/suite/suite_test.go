@@ -101,6 +101,9 @@ func TestHPKE(t *testing.T) {
 			}
 		}
 		// All zeros is no point, and on X25519 a point of low order.
+		if err := s.CheckHPKEKey(make([]byte, len(pub))); !errors.Is(err, ErrKey) {
+			t.Errorf("zeros as a public key: %v", err)
+		}
 		if _, _, err := s.SealBase(make([]byte, len(pub)), nil, nil, msg); !errors.Is(err, ErrKey) {
 			t.Errorf("sealing to zeros: %v", err)
 		}
