@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -163,21 +162,4 @@ func (a *app) print(v any, human string) error {
 	}
 	_, err := io.WriteString(a.out, human)
 	return err
-}
-
-// insist calls f until it is not for want of a peer's keys that it fails, or
-// the time is over: a client that has just joined does not hear others yet.
-func insist[T any](ctx context.Context, wait time.Duration, f func() (T, error)) (T, error) {
-	deadline := time.Now().Add(wait)
-	for {
-		v, err := f()
-		if err == nil || faultOf(err).code != "no_record" || time.Now().After(deadline) {
-			return v, err
-		}
-		select {
-		case <-ctx.Done():
-			return v, errors.Join(ctx.Err(), err)
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
 }

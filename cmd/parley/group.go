@@ -64,7 +64,6 @@ func (a *app) changeCommand(use, short, example string, min int, change func(ctx
 	if min == 1 {
 		cmd.Args = cobra.ExactArgs(1)
 	}
-	wait := cmd.Flags().Duration("wait", defaultWait, "how long to look for the keys of members")
 	stay := cmd.Flags().Duration("linger", linger, "without a daemon: how long to stay on the network, so that the others hear of it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
@@ -73,7 +72,7 @@ func (a *app) changeCommand(use, short, example string, min int, change func(ctx
 			return err
 		}
 		defer b.Close()
-		g, err := insist(ctx, *wait, func() (parley.Group, error) { return change(ctx, b, args[0], args[1:]) })
+		g, err := change(ctx, b, args[0], args[1:])
 		if err != nil {
 			return err
 		}

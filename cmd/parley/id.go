@@ -24,7 +24,6 @@ to be compared by voice or face to face.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	cmd.Flags().BoolVar(&qr, "qr", false, "show the address as a QR code")
-	wait := cmd.Flags().Duration("wait", defaultWait, "how long to look for the peer's keys")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		need := local
 		if len(args) > 0 {
@@ -46,10 +45,7 @@ to be compared by voice or face to face.`,
 		}{Info: withLists(info)}
 		if len(args) > 0 {
 			out.Peer = args[0]
-			out.SafetyNumber, err = insist(cmd.Context(), *wait, func() (string, error) {
-				return b.SafetyNumber(cmd.Context(), args[0])
-			})
-			if err != nil {
+			if out.SafetyNumber, err = b.SafetyNumber(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 		}

@@ -137,7 +137,7 @@ func TestThreeProcesses(t *testing.T) {
 	bob, carol := w.join("bob.eth", alice.up.Addrs...), w.join("carol.eth", alice.up.Addrs...)
 	bob.start()
 	carol.start()
-	alice.run("group", "new", "ops", "bob.eth", "carol.eth", "--json", "--wait", "20s")
+	alice.run("group", "new", "ops", "bob.eth", "carol.eth", "--json")
 
 	ctx, cancel := context.WithTimeout(t.Context(), 55*time.Second)
 	defer cancel()
