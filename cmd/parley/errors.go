@@ -75,7 +75,7 @@ var faults = []fault{
 	{602, "wrong_keystore_passphrase", identity.ErrPassphrase},
 	{301, "no_profile", store.ErrNotFound},
 	{810, "profile_exists", store.ErrExists},
-	{703, "newer_version", store.ErrVersion},
+	{811, "newer_version", store.ErrVersion},
 	{701, "profile_damaged", store.ErrCorrupt},
 	{102, "disk_full", store.ErrFull},
 	{702, "bad_keystore", identity.ErrKeystore},
