@@ -3,25 +3,10 @@ package ratchet
 import (
 	"bytes"
 	"crypto/mlkem"
-	"encoding/hex"
-	"encoding/json"
 	"testing"
 
 	"github.com/parley-im/parley/internal/vectors"
 )
-
-// hexBytes decodes from a JSON string of hex digits.
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalJSON(b []byte) error {
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return err
-	}
-	var err error
-	*h, err = hex.DecodeString(s)
-	return err
-}
 
 func TestWycheproofAEAD(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -40,7 +25,7 @@ func TestWycheproofAEAD(t *testing.T) {
 				TestGroups []struct {
 					Tests []struct {
 						TcID                       int
-						Key, IV, AAD, Msg, CT, Tag hexBytes
+						Key, IV, AAD, Msg, CT, Tag vectors.Hex
 						Result                     string
 					}
 				}
@@ -78,7 +63,7 @@ func TestWycheproofMLKEM(t *testing.T) {
 		TestGroups []struct {
 			Tests []struct {
 				TcID           int
-				Seed, EK, C, K hexBytes
+				Seed, EK, C, K vectors.Hex
 				Result         string
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/parley-im/parley/internal/suite"
+	"github.com/parley-im/parley/internal/vectors"
 )
 
 var update = flag.Bool("update", false, "write testdata/treekem-f0e1.json anew")
@@ -108,13 +109,13 @@ func (w *world) exportPath(t *testing.T, c *treeKEMCase, sender LeafIndex) treeK
 	out := treeKEMPath{
 		Sender:       sender,
 		Path:         sent.Append(nil),
-		PathSecrets:  make([]*hexBytes, w.tree.Width()),
+		PathSecrets:  make([]*vectors.Hex, w.tree.Width()),
 		CommitSecret: path.Secrets().Commit.Bytes(),
 		HashAfter:    after.Hash(),
 	}
 	for _, i := range w.members() {
 		if pathSecret, ok := path.JoinerSecret(i); ok && i != sender {
-			out.PathSecrets[i] = (*hexBytes)(new([]byte))
+			out.PathSecrets[i] = (*vectors.Hex)(new([]byte))
 			*out.PathSecrets[i] = pathSecret.Bytes()
 		}
 	}

@@ -2,8 +2,6 @@ package treekem
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
 	"slices"
 	"testing"
 
@@ -11,21 +9,6 @@ import (
 	"github.com/parley-im/parley/internal/vectors"
 	"github.com/parley-im/parley/internal/wire"
 )
-
-// hexBytes is a byte string written in hex.
-type hexBytes []byte
-
-func (h hexBytes) MarshalJSON() ([]byte, error) { return json.Marshal(hex.EncodeToString(h)) }
-
-func (h *hexBytes) UnmarshalJSON(b []byte) error {
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return err
-	}
-	out, err := hex.DecodeString(s)
-	*h = out
-	return err
-}
 
 // tally counts the cases of a vector file that ran, and those of suites that
 // are not there. A file of which nothing ran is a failure.
@@ -61,9 +44,9 @@ func mustParse(t testing.TB, s *suite.Suite, b []byte) *Tree {
 func TestTreeValidationVectors(t *testing.T) {
 	var cases []struct {
 		Suite       suite.ID      `json:"cipher_suite"`
-		Tree        hexBytes      `json:"tree"`
-		GroupID     hexBytes      `json:"group_id"`
-		TreeHashes  []hexBytes    `json:"tree_hashes"`
+		Tree        vectors.Hex   `json:"tree"`
+		GroupID     vectors.Hex   `json:"group_id"`
+		TreeHashes  []vectors.Hex `json:"tree_hashes"`
 		Resolutions [][]NodeIndex `json:"resolutions"`
 	}
 	vectors.JSON(t, "mls/tree-validation.json", &cases)
@@ -120,13 +103,13 @@ func hasBoundLeaf(t *Tree) bool {
 
 func TestTreeOperationVectors(t *testing.T) {
 	var cases []struct {
-		Suite      suite.ID  `json:"cipher_suite"`
-		Before     hexBytes  `json:"tree_before"`
-		Proposal   hexBytes  `json:"proposal"`
-		Sender     LeafIndex `json:"proposal_sender"`
-		After      hexBytes  `json:"tree_after"`
-		HashBefore hexBytes  `json:"tree_hash_before"`
-		HashAfter  hexBytes  `json:"tree_hash_after"`
+		Suite      suite.ID    `json:"cipher_suite"`
+		Before     vectors.Hex `json:"tree_before"`
+		Proposal   vectors.Hex `json:"proposal"`
+		Sender     LeafIndex   `json:"proposal_sender"`
+		After      vectors.Hex `json:"tree_after"`
+		HashBefore vectors.Hex `json:"tree_hash_before"`
+		HashAfter  vectors.Hex `json:"tree_hash_after"`
 	}
 	vectors.JSON(t, "mls/tree-operations.json", &cases)
 	var count tally
@@ -180,32 +163,32 @@ func TestTreeOperationVectors(t *testing.T) {
 // implementations' common test vectors.
 type treeKEMCase struct {
 	Suite      suite.ID      `json:"cipher_suite"`
-	GroupID    hexBytes      `json:"group_id"`
+	GroupID    vectors.Hex   `json:"group_id"`
 	Epoch      uint64        `json:"epoch"`
-	Transcript hexBytes      `json:"confirmed_transcript_hash"`
-	Tree       hexBytes      `json:"ratchet_tree"`
+	Transcript vectors.Hex   `json:"confirmed_transcript_hash"`
+	Tree       vectors.Hex   `json:"ratchet_tree"`
 	Leaves     []treeKEMLeaf `json:"leaves_private"`
 	Paths      []treeKEMPath `json:"update_paths"`
 }
 
 type treeKEMLeaf struct {
 	Index         LeafIndex           `json:"index"`
-	EncryptionKey hexBytes            `json:"encryption_priv"`
-	SignatureKey  hexBytes            `json:"signature_priv"`
+	EncryptionKey vectors.Hex         `json:"encryption_priv"`
+	SignatureKey  vectors.Hex         `json:"signature_priv"`
 	PathSecrets   []treeKEMPathSecret `json:"path_secrets"`
 }
 
 type treeKEMPathSecret struct {
-	Node   NodeIndex `json:"node"`
-	Secret hexBytes  `json:"path_secret"`
+	Node   NodeIndex   `json:"node"`
+	Secret vectors.Hex `json:"path_secret"`
 }
 
 type treeKEMPath struct {
-	Sender       LeafIndex   `json:"sender"`
-	Path         hexBytes    `json:"update_path"`
-	PathSecrets  []*hexBytes `json:"path_secrets"` // by receiver; null for the sender and blanks
-	CommitSecret hexBytes    `json:"commit_secret"`
-	HashAfter    hexBytes    `json:"tree_hash_after"`
+	Sender       LeafIndex      `json:"sender"`
+	Path         vectors.Hex    `json:"update_path"`
+	PathSecrets  []*vectors.Hex `json:"path_secrets"` // by receiver; null for the sender and blanks
+	CommitSecret vectors.Hex    `json:"commit_secret"`
+	HashAfter    vectors.Hex    `json:"tree_hash_after"`
 }
 
 // context returns the GroupContext of the case with that tree hash, without

@@ -3,7 +3,6 @@ package secp
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"math/big"
@@ -15,19 +14,6 @@ import (
 
 	"github.com/parley-im/parley/internal/vectors"
 )
-
-// hexBytes is a byte string written in hex.
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalJSON(b []byte) error {
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return err
-	}
-	out, err := hex.DecodeString(s)
-	*h = out
-	return err
-}
 
 // base64URL is a byte string as JSON web keys have it.
 type base64URL []byte
@@ -44,11 +30,11 @@ func (u *base64URL) UnmarshalJSON(b []byte) error {
 
 type wycheproofECDSA struct {
 	TestGroups []struct {
-		PublicKey struct{ Uncompressed hexBytes } `json:"publicKey"`
+		PublicKey struct{ Uncompressed vectors.Hex } `json:"publicKey"`
 		Tests     []struct {
 			TcID     int `json:"tcId"`
 			Comment  string
-			Msg, Sig hexBytes
+			Msg, Sig vectors.Hex
 			Result   string
 		}
 	} `json:"testGroups"`
@@ -155,7 +141,7 @@ func TestWycheproofECDH(t *testing.T) {
 				Private struct {
 					D, X, Y base64URL
 				}
-				Shared hexBytes
+				Shared vectors.Hex
 				Result string
 			}
 		} `json:"testGroups"`

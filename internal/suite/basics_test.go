@@ -2,56 +2,41 @@ package suite
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
 	"testing"
 
 	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/internal/vectors"
 )
 
-// hexBytes is a byte string written in hex.
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalJSON(b []byte) error {
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return err
-	}
-	out, err := hex.DecodeString(s)
-	*h = out
-	return err
-}
-
 func TestMLSCryptoBasics(t *testing.T) {
 	var cases []struct {
 		Suite   ID `json:"cipher_suite"`
 		RefHash struct {
 			Label      string
-			Value, Out hexBytes
+			Value, Out vectors.Hex
 		} `json:"ref_hash"`
 		Expand struct {
-			Secret, Context, Out hexBytes
+			Secret, Context, Out vectors.Hex
 			Label                string
 			Length               int
 		} `json:"expand_with_label"`
 		Derive struct {
-			Secret, Out hexBytes
+			Secret, Out vectors.Hex
 			Label       string
 		} `json:"derive_secret"`
 		Tree struct {
-			Secret, Out hexBytes
+			Secret, Out vectors.Hex
 			Label       string
 			Generation  uint32
 			Length      int
 		} `json:"derive_tree_secret"`
 		Sign struct {
-			Priv, Pub, Content, Signature hexBytes
+			Priv, Pub, Content, Signature vectors.Hex
 			Label                         string
 		} `json:"sign_with_label"`
 		Encrypt struct {
-			Priv, Pub, Context, Plaintext, Ciphertext hexBytes
-			KEMOutput                                 hexBytes `json:"kem_output"`
+			Priv, Pub, Context, Plaintext, Ciphertext vectors.Hex
+			KEMOutput                                 vectors.Hex `json:"kem_output"`
 			Label                                     string
 		} `json:"encrypt_with_label"`
 	}

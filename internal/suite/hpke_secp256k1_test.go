@@ -45,11 +45,11 @@ func checkKEM(t *testing.T, e, r HPKEKey, want []byte) []byte {
 func TestHPKESecp256k1Draft(t *testing.T) {
 	var cases []struct {
 		AEAD, Mode                               string
-		Info, IKME, SkEm, PkEm, IKMR, SkRm, PkRm hexBytes
-		Shared                                   hexBytes `json:"shared_secret"`
-		Key                                      hexBytes
-		Nonce                                    hexBytes `json:"base_nonce"`
-		Exporter                                 hexBytes `json:"exporter_secret"`
+		Info, IKME, SkEm, PkEm, IKMR, SkRm, PkRm vectors.Hex
+		Shared                                   vectors.Hex `json:"shared_secret"`
+		Key                                      vectors.Hex
+		Nonce                                    vectors.Hex `json:"base_nonce"`
+		Exporter                                 vectors.Hex `json:"exporter_secret"`
 	}
 	vectors.JSON(t, "hpke-secp256k1/draft-wahby-01-vectors.json", &cases)
 	aeads := map[string]*AEAD{"AES-128-GCM": aes128GCM, "AES-256-GCM": aes256GCM, "ChaCha20-Poly1305": chaCha20Poly1305}
@@ -77,15 +77,15 @@ func TestHPKESecp256k1Payjoin(t *testing.T) {
 		KEM                                      uint16 `json:"kem_id"`
 		KDF                                      uint16 `json:"kdf_id"`
 		AEAD                                     uint16 `json:"aead_id"`
-		Info, IKME, SkEm, PkEm, IKMR, SkRm, PkRm hexBytes
-		Shared                                   hexBytes `json:"shared_secret"`
-		Exporter                                 hexBytes `json:"exporter_secret"`
-		Nonce                                    hexBytes `json:"base_nonce"`
-		Encryptions                              []struct{ PT, AAD, CT hexBytes }
+		Info, IKME, SkEm, PkEm, IKMR, SkRm, PkRm vectors.Hex
+		Shared                                   vectors.Hex `json:"shared_secret"`
+		Exporter                                 vectors.Hex `json:"exporter_secret"`
+		Nonce                                    vectors.Hex `json:"base_nonce"`
+		Encryptions                              []struct{ PT, AAD, CT vectors.Hex }
 		Exports                                  []struct {
-			Context hexBytes `json:"exporter_context"`
+			Context vectors.Hex `json:"exporter_context"`
 			L       int
-			Value   hexBytes `json:"exported_value"`
+			Value   vectors.Hex `json:"exported_value"`
 		}
 	}
 	vectors.JSON(t, "hpke-secp256k1/payjoin-test-vectors-k256.json", &cases)

@@ -3,6 +3,7 @@
 package vectors
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -15,6 +16,23 @@ const (
 	dirVar     = "PARLEY_VECTORS"
 	requireVar = "PARLEY_REQUIRE_VECTORS"
 )
+
+// Hex is a byte string that is hex in JSON.
+type Hex []byte
+
+// MarshalJSON writes hex digits.
+func (h Hex) MarshalJSON() ([]byte, error) { return json.Marshal(hex.EncodeToString(h)) }
+
+// UnmarshalJSON reads hex digits.
+func (h *Hex) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	out, err := hex.DecodeString(s)
+	*h = out
+	return err
+}
 
 // Path returns the path of a vector file or folder below $PARLEY_VECTORS. Where
 // it is missing the test is skipped, or fails if $PARLEY_REQUIRE_VECTORS is 1.
