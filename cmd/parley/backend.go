@@ -81,7 +81,7 @@ func (a *app) openClient(ctx context.Context, dir string, need reach) (*parley.C
 	if !profileExists(dir) {
 		return nil, &messageError{fmt.Sprintf("no profile in %s (parley init makes one)", dir), store.ErrNotFound}
 	}
-	unlock, err := a.unlock()
+	unlock, err := a.unlock(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -67,14 +67,14 @@ passphrase if it has one and no other is given.`,
 		var wallet *identity.KeyWallet
 		switch {
 		case keystore != "":
-			wallet, err = a.keystoreWallet(keystore, keystorePassphrase)
+			wallet, err = a.keystoreWallet(cmd.Context(), keystore, keystorePassphrase)
 		case key != "":
 			wallet, err = a.keyWallet(key)
 		}
 		if err != nil {
 			return err
 		}
-		unlock, passphrase, err := a.unlockNew()
+		unlock, passphrase, err := a.unlockNew(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ passphrase if it has one and no other is given.`,
 			if keystorePassphrase != "" {
 				passphrase, err = secretFile(keystorePassphrase)
 			} else if passphrase == "" {
-				passphrase, err = a.ask("New passphrase for the account's keystore: ", "--keystore-passphrase-file", true)
+				passphrase, err = a.ask(cmd.Context(), "New passphrase for the account's keystore: ", "--keystore-passphrase-file", true)
 			}
 			if err == nil && passphrase == "" {
 				err = usagef("the keystore's passphrase is empty")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,20 +32,20 @@ func profileExists(dir string) bool {
 }
 
 // unlock finds what opens the profile.
-func (a *app) unlock() (parley.Unlock, error) {
+func (a *app) unlock(ctx context.Context) (parley.Unlock, error) {
 	if file := a.or(a.keyFile, "PARLEY_KEY_FILE"); file != "" && a.passphraseFile == "" {
 		if _, err := os.Stat(file); err != nil {
 			return parley.Unlock{}, fmt.Errorf("key file: %w", err)
 		}
 		return parley.KeyFile(file), nil
 	}
-	passphrase, err := a.passphrase("Passphrase: ", false)
+	passphrase, err := a.passphrase(ctx, "Passphrase: ", false)
 	return parley.Passphrase([]byte(passphrase)), err
 }
 
 // unlockNew finds what is to open a new profile, and the passphrase if it is
 // one. A key file that does not exist is made.
-func (a *app) unlockNew() (u parley.Unlock, passphrase string, err error) {
+func (a *app) unlockNew(ctx context.Context) (u parley.Unlock, passphrase string, err error) {
 	if file := a.or(a.keyFile, "PARLEY_KEY_FILE"); file != "" && a.passphraseFile == "" {
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 			if err := parley.NewKeyFile(file); err != nil {
@@ -53,20 +54,20 @@ func (a *app) unlockNew() (u parley.Unlock, passphrase string, err error) {
 		}
 		return parley.KeyFile(file), "", nil
 	}
-	passphrase, err = a.passphrase("New passphrase for the profile: ", true)
+	passphrase, err = a.passphrase(ctx, "New passphrase for the profile: ", true)
 	return parley.Passphrase([]byte(passphrase)), passphrase, err
 }
 
 // passphrase returns the profile's passphrase from a file, the environment or
 // the terminal.
-func (a *app) passphrase(prompt string, fresh bool) (string, error) {
+func (a *app) passphrase(ctx context.Context, prompt string, fresh bool) (string, error) {
 	p := a.env("PARLEY_PASSPHRASE")
 	var err error
 	switch {
 	case a.passphraseFile != "":
 		p, err = secretFile(a.passphraseFile)
 	case p == "":
-		p, err = a.ask(prompt, "--passphrase-file, --key-file or PARLEY_PASSPHRASE", fresh)
+		p, err = a.ask(ctx, prompt, "--passphrase-file, --key-file or PARLEY_PASSPHRASE", fresh)
 	}
 	if err == nil && p == "" {
 		err = usagef("the passphrase is empty")
@@ -75,7 +76,7 @@ func (a *app) passphrase(prompt string, fresh bool) (string, error) {
 }
 
 // ask asks for a passphrase at the terminal, twice for a fresh one.
-func (a *app) ask(prompt, otherwise string, fresh bool) (string, error) {
+func (a *app) ask(ctx context.Context, prompt, otherwise string, fresh bool) (string, error) {
 	in, ok := a.in.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return "", usagef("no passphrase, and no terminal to ask at: use %s", otherwise)
@@ -83,8 +84,7 @@ func (a *app) ask(prompt, otherwise string, fresh bool) (string, error) {
 	read := func(prompt string) (string, error) {
 		fmt.Fprint(a.err, prompt)
 		defer fmt.Fprintln(a.err)
-		b, err := term.ReadPassword(int(in.Fd()))
-		return string(b), err
+		return readPassword(ctx, int(in.Fd()))
 	}
 	p, err := read(prompt)
 	if err != nil || !fresh {
@@ -95,6 +95,31 @@ func (a *app) ask(prompt, otherwise string, fresh bool) (string, error) {
 		err = usagef("the two differ")
 	}
 	return p, err
+}
+
+// readPassword reads a line without echo. When ctx ends, by an interrupt, it puts
+// the terminal right; the reading goroutine stays until the process ends, which
+// is soon.
+func readPassword(ctx context.Context, fd int) (string, error) {
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	type line struct {
+		b   []byte
+		err error
+	}
+	done := make(chan line, 1)
+	go func() {
+		b, err := term.ReadPassword(fd)
+		done <- line{b, err}
+	}()
+	select {
+	case l := <-done:
+		return string(l.b), l.err
+	case <-ctx.Done():
+		return "", errors.Join(ctx.Err(), term.Restore(fd, before))
+	}
 }
 
 // secretFile reads a passphrase from the first line of a file.
@@ -118,7 +143,7 @@ func readFile(path string) ([]byte, error) {
 }
 
 // keystoreWallet opens a keystore file.
-func (a *app) keystoreWallet(path, passphraseFile string) (*identity.KeyWallet, error) {
+func (a *app) keystoreWallet(ctx context.Context, path, passphraseFile string) (*identity.KeyWallet, error) {
 	b, err := readFile(path)
 	if err != nil {
 		return nil, err
@@ -132,7 +157,7 @@ func (a *app) keystoreWallet(path, passphraseFile string) (*identity.KeyWallet, 
 	if passphraseFile != "" {
 		passphrase, err = secretFile(passphraseFile)
 	} else {
-		passphrase, err = a.ask("Passphrase of the keystore: ", "--keystore-passphrase-file", false)
+		passphrase, err = a.ask(ctx, "Passphrase of the keystore: ", "--keystore-passphrase-file", false)
 	}
 	if err != nil {
 		return nil, err
