@@ -72,6 +72,7 @@ type Client struct {
 	commitWanted map[string]bool            // groups in which others may have proposed something
 	judgeWanted  map[string]bool            // groups whose members are to be judged again
 	wanted       map[identity.Account]*want // accounts whose record is looked for
+	nodes        map[identity.Account]peer.ID
 	acks         map[identity.Account][]MessageID
 	reacked      map[MessageID]time.Time     // when a repetition was last acknowledged
 	found        map[identity.Account]string // names of strangers who are about to be heard
@@ -114,6 +115,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		groups:       map[string]*group{},
 		past:         map[groups.CID]*groups.Past{},
 		wanted:       map[identity.Account]*want{},
+		nodes:        map[identity.Account]peer.ID{},
 		reading:      map[streamKey]uint64{},
 		commitWanted: map[string]bool{},
 		judgeWanted:  map[string]bool{},
@@ -148,8 +150,10 @@ func (c *Client) open(ctx context.Context, o Options) error {
 	if err := c.noteRollback(ctx); err != nil {
 		return err
 	}
-	if err := c.step(ctx, c.load); err != nil {
-		return err
+	for _, load := range []func(*step) error{(*step).loadNodes, c.load} {
+		if err := c.step(ctx, load); err != nil {
+			return err
+		}
 	}
 	if o.Offline {
 		return nil

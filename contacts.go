@@ -234,12 +234,51 @@ func (s *step) learn(r *identity.Record) error {
 		return err
 	}
 	r.Log, r.Device = merged, device
-	addrs := strings.Join(r.Bundle.Addrs, "\n")
-	if _, err := s.Exec(`UPDATE accounts SET addrs = ? WHERE acct = ?`, addrs, r.Log.Account().Bytes()); err != nil {
+	node, err := transport.PeerIDOf(r.Bundle.HostKey[:])
+	if err != nil {
 		return err
 	}
-	s.then(func() { s.c.keep(r.Bundle.Addrs) })
+	// The host key has agreed to be named; others that the bundle names have not.
+	var addrs []string
+	for _, a := range r.Bundle.Addrs {
+		if strings.HasSuffix(a, "/p2p/"+node.String()) {
+			addrs = append(addrs, a)
+		}
+	}
+	account := r.Log.Account()
+	if _, err := s.Exec(`UPDATE accounts SET addrs = ?, node = ? WHERE acct = ?`, strings.Join(addrs, "\n"), node.String(), account.Bytes()); err != nil {
+		return err
+	}
+	s.then(func() {
+		s.c.nodes[account] = node
+		s.c.keep(addrs)
+	})
 	return nil
+}
+
+// loadNodes reads which node is whose.
+func (s *step) loadNodes() error {
+	rows, err := s.Query(`SELECT acct, node FROM accounts WHERE node <> ''`)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		var acct []byte
+		var text string
+		if err := rows.Scan(&acct, &text); err != nil {
+			return err
+		}
+		account, err := identity.AccountFromBytes(acct)
+		if err != nil {
+			return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+		}
+		node, err := peer.Decode(text)
+		if err != nil {
+			return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+		}
+		s.then(func() { s.c.nodes[account] = node })
+	}
+	return rows.Err()
 }
 
 // keep stays connected to a contact's node.

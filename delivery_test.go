@@ -1,11 +1,16 @@
 package parley
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/parley-im/parley/internal/secp"
 	"github.com/parley-im/parley/internal/store"
 	"github.com/parley-im/parley/transport"
 )
@@ -208,5 +213,72 @@ func TestPartsInFlightAreBounded(t *testing.T) {
 		for _, e := range bob.encryptAll() {
 			alice.takes(e)
 		}
+	}
+}
+
+// acquainted waits until members know each other's logs and nodes: until then
+// they write nothing, and ask nobody for what they miss.
+func (w *world) acquainted(name string, all ...*person) {
+	w.t.Helper()
+	for _, p := range all {
+		w.eventually(p.name+" does not know the members", func() bool {
+			g, err := p.Group(w.t.Context(), name)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return len(p.nodes) >= len(g.Members)-1 && !slices.ContainsFunc(g.Members, func(m Member) bool { return !m.Verified })
+		})
+	}
+}
+
+// Who missed a commit and what was said before and after it asks the other
+// members, and nobody else: the tags would tell a stranger who is in the group.
+func TestRepairAsksMembersOnly(t *testing.T) {
+	w := newWorld(t)
+	alice, bob, carol := w.join("alice"), w.join("bob"), w.join("carol")
+	w.connected(alice, bob, carol)
+	key, err := secp.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	stranger, err := transport.Open(t.Context(), transport.Options{
+		HostKey: key.Bytes(), Network: "test", Bootstrap: w.bootstrap, Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"},
+		Handlers: transport.Handlers{History: func(context.Context, peer.ID, []transport.Tag) ([]transport.Envelope, error) {
+			asked.Add(1)
+			return nil, nil
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stranger.Close() })
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}); err != nil {
+		t.Fatal(err)
+	}
+	bob.until("the group", changed("joined"))
+	carol.until("the group", changed("joined"))
+	w.acquainted("ops", bob, carol)
+	carol.Close()
+	alice.sayAll("ops", "missed")
+	bob.until("it", heard("missed"))
+	if err := alice.UpdateKeys(t.Context(), "ops"); err != nil {
+		t.Fatal(err)
+	}
+	bob.until("the commit", changed("updated"))
+	bob.sayAll("ops", "missed too")
+	alice.until("it", heard("missed too"))
+	alice.Close() // bob alone has it all
+	carol.options.Bootstrap = bob.node.Addrs()
+	carol.open()
+	if err := carol.Connect(t.Context(), stranger.Addrs()...); err != nil {
+		t.Fatal(err)
+	}
+	carol.until("what she missed", heard("missed too"))
+	carol.repair(t.Context())
+	if n := asked.Load(); n != 0 {
+		t.Errorf("a stranger was asked %d times", n)
 	}
 }

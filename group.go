@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -195,7 +196,7 @@ func (s *step) saveHead(g *group) error {
 // judge finds the members whose log does not vouch for their leaf, or is not
 // known. While there are any, nothing is sent to the group.
 func (s *step) judge(g *group) error {
-	var untrusted []identity.Account
+	var untrusted, unreached []identity.Account
 	for _, m := range g.head.Members() {
 		acct, err := memberAccount(m)
 		if err != nil {
@@ -206,14 +207,16 @@ func (s *step) judge(g *group) error {
 		}
 		if s.vouch(m.Credential, m.SignatureKey) != nil {
 			untrusted = append(untrusted, acct)
+		} else if s.c.nodes[acct] == "" {
+			unreached = append(unreached, acct) // whom to ask for what was missed
 		}
 	}
 	s.then(func() {
 		g.untrusted = untrusted
-		for _, a := range untrusted {
+		for _, a := range slices.Concat(untrusted, unreached) {
 			// What was found did not help: look again, not at once.
 			if w := s.c.wantRecord(a); w.found != nil {
-				w.found, w.due = nil, s.now.Add(fetchSlowest)
+				w.drop(s.now.Add(fetchSlowest))
 			}
 		}
 	})

@@ -267,7 +267,11 @@ func (s *step) count(key string) (uint64, error) {
 // serveRecord answers who asks this node for a record: the own one, made for
 // the asker, or one that is kept for others.
 func (c *Client) serveRecord(ctx context.Context, _ peer.ID, key [32]byte) ([]byte, bool) {
-	<-c.ready
+	select {
+	case <-c.ready: // the record tells the node's addresses
+	case <-ctx.Done():
+		return nil, false
+	}
 	var record []byte
 	var err error
 	if key == c.me.account.LookupKey() {

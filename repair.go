@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/parley-im/parley/groups"
+	"github.com/parley-im/parley/identity"
 	"github.com/parley-im/parley/internal/store"
 	"github.com/parley-im/parley/transport"
 )
@@ -39,7 +40,6 @@ func (s *step) keepHistory(e transport.Envelope) error {
 // serveHistory answers a peer who asks for envelopes by their tags. Who knows a
 // tag belongs to the group, and what it gets is ciphertext.
 func (c *Client) serveHistory(ctx context.Context, _ peer.ID, tags []transport.Tag) ([]transport.Envelope, error) {
-	<-c.ready
 	var all []transport.Envelope
 	err := c.db.View(ctx, func(tx *store.Tx) error {
 		for _, tag := range tags {
@@ -67,7 +67,7 @@ func (c *Client) serveHistory(ctx context.Context, _ peer.ID, tags []transport.T
 	return all, err
 }
 
-// repairLoop asks members for what this one has missed: gossip forgets in
+// repairLoop asks the members' nodes for what this one has missed: gossip forgets in
 // seconds, a split lasts longer. It is driven by levels, not by edges: it asks
 // for the next envelopes of every member whether or not there seem to be any.
 func (c *Client) repairLoop(ctx context.Context) {
@@ -96,37 +96,68 @@ func (c *Client) repairLoop(ctx context.Context) {
 	}
 }
 
-// repair asks some peers once, and reports whether something new came of it.
+// repair asks some members once, and reports whether something new came of it.
+// Nobody else is asked: who sees the tags that a client waits for knows which
+// envelopes are of one group, and who is in it.
 func (c *Client) repair(ctx context.Context) bool {
-	peers := c.node.Peers()
-	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
-	fresh := false
-	for _, id := range peers[:min(len(peers), repairPeers)] {
-		for ask := range slices.Chunk(c.missing(), transport.MaxHistoryTags) {
-			askCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
-			got, err := c.node.FetchHistory(askCtx, id, ask)
-			cancel()
-			if err != nil {
-				c.log.Debug("history", "err", err)
-				break
+	connected := map[peer.ID]bool{}
+	for _, id := range c.node.Peers() {
+		connected[id] = true
+	}
+	c.mu.Lock()
+	var accounts []identity.Account
+	for account, id := range c.nodes {
+		if connected[id] {
+			accounts = append(accounts, account)
+		}
+	}
+	c.mu.Unlock()
+	rand.Shuffle(len(accounts), func(i, j int) { accounts[i], accounts[j] = accounts[j], accounts[i] })
+	fresh, asked := false, 0
+	for _, account := range accounts {
+		if tags := c.missing(account); len(tags) > 0 && asked < repairPeers {
+			asked++
+			fresh = c.repairFrom(ctx, account, tags) || fresh
+		}
+	}
+	return fresh
+}
+
+// repairFrom asks one member, for no longer than fetchTimeout.
+func (c *Client) repairFrom(ctx context.Context, account identity.Account, tags []transport.Tag) (fresh bool) {
+	c.mu.Lock()
+	id := c.nodes[account]
+	c.mu.Unlock()
+	askCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	for ask := range slices.Chunk(tags, transport.MaxHistoryTags) {
+		got, err := c.node.FetchHistory(askCtx, id, ask)
+		for _, e := range got {
+			if c.receive(ctx, transport.Parked{Envelope: e, From: id, At: time.Now()}) {
+				fresh = true
 			}
-			for _, e := range got {
-				if c.receive(ctx, transport.Parked{Envelope: e, From: id, At: time.Now()}) {
-					fresh = true
-				}
-			}
+		}
+		if err != nil {
+			c.log.Debug("history", "err", err)
+			break
 		}
 	}
 	return fresh
 }
 
 // missing returns the tags of the next envelopes of every member of every
-// epoch that can still be read.
-func (c *Client) missing() []transport.Tag {
+// epoch that can still be read and that the account is a member of.
+func (c *Client) missing(account identity.Account) []transport.Tag {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var tags []transport.Tag
 	ask := func(e epoch, head bool) {
+		if !slices.ContainsFunc(e.Members(), func(m groups.Member) bool {
+			a, err := memberAccount(m)
+			return err == nil && a == account
+		}) {
+			return
+		}
 		c.eachReader(e, head, func(r reader, size uint64) {
 			next, ok := c.reading[streamKey{e.CID(), r}]
 			if !ok {

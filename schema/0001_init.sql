@@ -12,7 +12,8 @@ CREATE TABLE accounts (
     acct   BLOB PRIMARY KEY,   -- 52 bytes
     log    BLOB NOT NULL,
     name   TEXT NOT NULL DEFAULT '',  -- checked reverse name
-    addrs  TEXT NOT NULL DEFAULT ''   -- multiaddrs of its node, one a line
+    addrs  TEXT NOT NULL DEFAULT '',  -- multiaddrs of its node, one a line
+    node   TEXT NOT NULL DEFAULT ''   -- peer id of its node
 ) STRICT, WITHOUT ROWID;
 
 -- Records kept for others to fetch; without one-time keys.
