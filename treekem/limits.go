@@ -3,8 +3,9 @@ package treekem
 // Limits on what is accepted from a peer.
 const (
 	// MaxLeaves is the number of leaves, blank ones included, that a tree can
-	// have. With it a hostile tree of a few bytes a node costs at most some 30
-	// MiB of memory.
+	// have. With it a hostile tree costs at most some 15 MiB of memory if it is
+	// blank (128 KiB on the wire), and 70 MiB if it is full of the smallest nodes
+	// there are (2 MiB).
 	MaxLeaves = 1 << 16
 	// MaxLeafNode is the encoded size of a leaf node in bytes.
 	MaxLeafNode = 1 << 16

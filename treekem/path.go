@@ -227,7 +227,8 @@ type pathNode struct {
 // CreatePath makes fresh secrets for the sender's filtered direct path and puts
 // the new leaf and parent nodes into t, to which the commit's proposals have
 // been applied. The sender's leaf must be in t; for an external commit the
-// caller adds one first, of which only what p.Leaf would take matters. It returns [ErrNotMember], or the error of
+// caller adds one first, of which only what p.Leaf would take matters. It
+// returns [ErrNotMember], or the errors of [LeafNode.Check] and
 // [Tree.CheckMembers] for the new leaf; then t is as it was.
 func CreatePath(t *Tree, p PathParams) (*Path, error) {
 	old, ok := t.Leaf(p.Sender)
@@ -348,12 +349,12 @@ func (p *Path) Erase() {
 
 // Merge puts the public half of a received path into t, to which the commit's
 // proposals have been applied. For an external commit the caller adds path.Leaf
-// itself first, and sender is where it went. Merge checks the leaf (of source commit, signed for that group and
-// index, with a new encryption key), the length of the path, the number of its
-// ciphertexts, that no key of it is in the tree, the parent hashes, and the
-// members together. added are the leaves that the commit adds. It returns an
-// error that is [ErrPath], [ErrLeaf], [ErrSignature], [ErrDuplicateKey] or
-// [ErrNotMember], and then t is as it was.
+// itself first, and sender is where it went. Merge checks the leaf (of source
+// commit, signed for that group and index, with a new encryption key), the
+// length of the path, the number of its ciphertexts, that no key of it is in the
+// tree, the parent hashes, and the members together. added are the leaves that
+// the commit adds. It returns an error that is [ErrPath], [ErrLeaf],
+// [ErrSignature], [ErrDuplicateKey] or [ErrNotMember], and then t is as it was.
 func (t *Tree) Merge(groupID []byte, sender LeafIndex, path *UpdatePath, added []LeafIndex) error {
 	old, ok := t.Leaf(sender)
 	if !ok {
