@@ -39,7 +39,7 @@ const (
 
 // Message is one line of a conversation, in either direction.
 type Message struct {
-	Cursor  Cursor    `json:"cursor"`
+	Cursor  Cursor    `json:"cursor,omitzero"` // in events; zero in lists
 	ID      MessageID `json:"id"`
 	From    Peer      `json:"from"`
 	To      *Peer     `json:"to,omitempty"`    // in a pair
@@ -112,7 +112,7 @@ const (
 
 // Event is one entry of the stream that Subscribe gives.
 type Event struct {
-	Cursor  Cursor    `json:"cursor"`
+	Cursor  Cursor    `json:"cursor,omitzero"` // in events; zero in lists
 	Kind    EventKind `json:"kind"`
 	Time    time.Time `json:"time"`
 	Message *Message  `json:"message,omitempty"`
