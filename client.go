@@ -68,11 +68,12 @@ type Client struct {
 	sessions     map[ratchet.ID]*ratchet.Session // all of them
 	groups       map[string]*group               // the active ones, by group id
 	past         map[groups.CID]*groups.Past
-	reading      map[streamKey]uint64       // how far the index has each stream: its lowest missing number
-	commitWanted map[string]bool            // groups in which others may have proposed something
-	judgeWanted  map[string]bool            // groups whose members are to be judged again
-	wanted       map[identity.Account]*want // accounts whose record is looked for
-	nodes        map[identity.Account]peer.ID
+	reading      map[streamKey]uint64         // how far the index has each stream: its lowest missing number
+	commitWanted map[string]bool              // groups in which others may have proposed something
+	judgeWanted  map[string]bool              // groups whose members are to be judged again
+	wanted       map[identity.Account]*want   // accounts whose record is looked for
+	nodes        map[identity.Account]peer.ID // whose node is known
+	suspects     map[ratchet.ID]suspect       // sessions that the other side may have lost
 	acks         map[identity.Account][]MessageID
 	reacked      map[MessageID]time.Time     // when a repetition was last acknowledged
 	found        map[identity.Account]string // names of strangers who are about to be heard
@@ -150,7 +151,7 @@ func (c *Client) open(ctx context.Context, o Options) error {
 	if err := c.noteRollback(ctx); err != nil {
 		return err
 	}
-	for _, load := range []func(*step) error{(*step).loadNodes, c.load} {
+	for _, load := range []func(*step) error{(*step).loadNodes, c.load, (*step).expire} {
 		if err := c.step(ctx, load); err != nil {
 			return err
 		}
@@ -176,7 +177,7 @@ func (c *Client) open(ctx context.Context, o Options) error {
 	c.entrust(o.Bootstrap)
 	close(c.ready)
 	c.keepContacts(ctx)
-	for _, loop := range []func(context.Context){c.receiveLoop, c.unparkLoop, c.peerLoop, c.pumpLoop, c.repairLoop, c.namesLoop, c.publishRecordLoop} {
+	for _, loop := range []func(context.Context){c.receiveLoop, c.unparkLoop, c.peerLoop, c.pumpLoop, c.repairLoop, c.namesLoop, c.publishRecordLoop, c.expireLoop} {
 		c.work.Go(func() { loop(background) })
 	}
 	return nil

@@ -286,7 +286,26 @@ func (s *step) tellChanges(g *group, c groups.Changes) error {
 
 // gone ends the client's part in a group and erases its keys.
 func (s *step) gone(g *group, status string) error {
+	if err := s.forgetGroup(g, status); err != nil {
+		return err
+	}
 	cid := g.head.CID()
+	if err := s.DropScope(headScope(cid)); err != nil {
+		return err
+	}
+	s.then(func() {
+		delete(s.c.groups, string(g.id))
+		s.c.forgetEpoch(g.head)
+	})
+	change := "gone"
+	if status == groupLeft {
+		change = "left"
+	}
+	return s.emit(Event{Kind: EventGroup, Group: g.ref(), Change: change, Epoch: g.head.Epoch(), Peers: []Peer{s.c.peer(s.Tx, s.c.me.account)}})
+}
+
+// forgetGroup deletes what is on disk of a group but what was said in it.
+func (s *step) forgetGroup(g *group, status string) error {
 	rows, err := s.Query(`SELECT cid FROM epochs WHERE grp = ?`, g.id)
 	if err != nil {
 		return err
@@ -302,13 +321,14 @@ func (s *step) gone(g *group, status string) error {
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	if err := s.DropScope(headScope(cid)); err != nil {
-		return err
-	}
 	for _, c := range cids {
 		if err := s.dropEpoch(c); err != nil {
 			return err
 		}
+	}
+	// What is held waits for what cannot come any more.
+	if err := s.releaseAll(g.conv()); err != nil {
+		return err
 	}
 	for _, q := range []string{`DELETE FROM intents WHERE grp = ?`, `DELETE FROM epochs WHERE grp = ?`} {
 		if _, err := s.Exec(q, g.id); err != nil {
@@ -318,19 +338,14 @@ func (s *step) gone(g *group, status string) error {
 	if _, err := s.Exec(`UPDATE groups SET status = ?, sealed = NULL WHERE id = ?`, status, g.id); err != nil {
 		return err
 	}
-	// What was not encrypted can never be; what was, may still be heard.
-	if _, err := s.Exec(`DELETE FROM outbox WHERE conv = ? AND tag IS NULL`, g.conv()); err != nil {
-		return err
+	// What was not encrypted can never be; what was, may still be heard. What
+	// others say until this client is a member again is not waited for.
+	for _, q := range []string{`DELETE FROM outbox WHERE conv = ? AND tag IS NULL`, `DELETE FROM order_in WHERE conv = ?`} {
+		if _, err := s.Exec(q, g.conv()); err != nil {
+			return err
+		}
 	}
-	s.then(func() {
-		delete(s.c.groups, string(g.id))
-		s.c.forgetEpoch(g.head)
-	})
-	change := "gone"
-	if status == groupLeft {
-		change = "left"
-	}
-	return s.emit(Event{Kind: EventGroup, Group: g.ref(), Change: change, Epoch: g.head.Epoch(), Peers: []Peer{s.c.peer(s.Tx, s.c.me.account)}})
+	return nil
 }
 
 // dropEpoch erases everything of an epoch.
@@ -394,25 +409,8 @@ func (s *step) expireEpochs() error {
 // expireSessions drops archived sessions that nobody used for a while, and
 // skipped keys past their time.
 func (s *step) expireSessions() error {
-	rows, err := s.Query(`SELECT id FROM sessions WHERE archived < ?`, s.now.Add(-archiveFor).UnixMilli())
-	if err != nil {
+	if err := s.dropSessions(`SELECT id FROM sessions WHERE archived < ?`, s.now.Add(-archiveFor).UnixMilli()); err != nil {
 		return err
-	}
-	var ids []ratchet.ID
-	for rows.Next() {
-		var id ratchet.ID
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		ids = append(ids, id)
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	for _, id := range ids {
-		if err := s.dropSession(id); err != nil {
-			return err
-		}
 	}
 	return s.dropSkipped(`SELECT session, tag FROM skipped WHERE created < ?`, s.now.Add(-ratchet.SkippedLifetime).UnixMilli())
 }

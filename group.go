@@ -103,6 +103,7 @@ func (s *step) loadGroups() error {
 	if err != nil {
 		return err
 	}
+	var lost []*group
 	for rows.Next() {
 		g := new(group)
 		var cid groups.CID
@@ -111,6 +112,10 @@ func (s *step) loadGroups() error {
 			return err
 		}
 		b, err := s.UnsealKey(headScope(cid), headPlace(g.id), sealed)
+		if errors.Is(err, store.ErrNoScope) && g.restored {
+			lost = append(lost, g) // the group had moved on, and the keys are gone
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -135,6 +140,11 @@ func (s *step) loadGroups() error {
 	if err := rows.Err(); err != nil {
 		return err
 	}
+	for _, g := range lost {
+		if err := s.forgetGroup(g, groupLeft); err != nil {
+			return err
+		}
+	}
 	if rows, err = s.Query(`SELECT cid, sealed FROM epochs WHERE sealed IS NOT NULL`); err != nil {
 		return err
 	}
@@ -143,6 +153,9 @@ func (s *step) loadGroups() error {
 		var sealed []byte
 		if err := rows.Scan(&cid, &sealed); err != nil {
 			return err
+		}
+		if !s.HasScope(epochScope(cid)) {
+			continue // put back to a state from before it was dropped
 		}
 		b, err := s.UnsealKey(epochScope(cid), pastPlace(cid), sealed)
 		if err != nil {
@@ -294,7 +307,8 @@ func (c *Client) groupID(ctx context.Context, nameOrID string) (id []byte, err e
 }
 
 // noteRollback marks the groups of a profile that was put back to an earlier
-// state: nothing more is sent to them.
+// state, to which nothing more is sent, and ends its sessions. It runs before
+// anything is loaded.
 func (c *Client) noteRollback(ctx context.Context) error {
 	if !c.db.RolledBack() {
 		return nil
@@ -302,6 +316,11 @@ func (c *Client) noteRollback(ctx context.Context) error {
 	err := c.step(ctx, func(s *step) error {
 		r, err := s.Exec(`UPDATE groups SET restored = 1 WHERE status = ?`, groupActive)
 		if err != nil {
+			return err
+		}
+		// Sessions are not what they are on the other side. What is written next
+		// begins new ones.
+		if err := s.dropSessions(`SELECT id FROM sessions`); err != nil {
 			return err
 		}
 		return s.alert(fmt.Sprintf("this profile was put back to an earlier state; nothing is sent to the %d groups it was in then", r.RowsAffected))
@@ -527,7 +546,8 @@ func (c *Client) UpdateKeys(ctx context.Context, nameOrID string) error {
 
 // LeaveGroup leaves a group. The creator's client commits the removal; until
 // then messages still arrive. The creator can leave only as the last member,
-// else ErrCreatorLeaves.
+// else ErrCreatorLeaves. A group that ErrRestored is returned for is left at
+// once, without a word to the others.
 func (c *Client) LeaveGroup(ctx context.Context, nameOrID string) error {
 	id, err := c.groupID(ctx, nameOrID)
 	if err != nil {
@@ -537,6 +557,9 @@ func (c *Client) LeaveGroup(ctx context.Context, nameOrID string) error {
 		g, err := c.active(id)
 		if err != nil {
 			return err
+		}
+		if g.restored {
+			return s.gone(g, groupLeft) // it may not say so: see ErrRestored
 		}
 		if !g.creator {
 			return s.intend(g, intentLeave)

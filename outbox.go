@@ -28,6 +28,8 @@ const (
 	pumpIdle = time.Second
 	// holdFor is how long a message waits for those its author sent before it.
 	holdFor = 30 * time.Second
+	// expireEvery is how often what has had its time is looked for.
+	expireEvery = time.Minute
 	// seenFor is how long ciphertext is remembered. What is repeated later has
 	// no key any more.
 	seenFor = 60 * 24 * time.Hour
@@ -428,12 +430,35 @@ func (s *step) release(conv string, dev []byte, next uint64) error {
 // releaseOverdue shows messages that have waited for holdFor: what they wait
 // for may never come.
 func (s *step) releaseOverdue() error {
+	if err := s.releaseHeld(`SELECT conv, dev, MIN(seq) FROM held WHERE at <= ? GROUP BY conv, dev`, s.now.Add(-holdFor).UnixMilli()); err != nil {
+		return err
+	}
+	return s.loadHeld()
+}
+
+// releaseAll shows all that is held of a conversation.
+func (s *step) releaseAll(conv string) error {
+	for {
+		err := s.releaseHeld(`SELECT conv, dev, MIN(seq) FROM held WHERE conv = ? GROUP BY conv, dev`, conv)
+		if err != nil {
+			return err
+		}
+		var n int
+		if err := s.QueryRow(`SELECT COUNT(*) FROM held WHERE conv = ?`, conv).Scan(&n); n == 0 || err != nil {
+			return err
+		}
+	}
+}
+
+// releaseHeld releases from the first message on that a query finds of each
+// author.
+func (s *step) releaseHeld(query string, args ...any) error {
 	type late struct {
 		conv string
 		dev  []byte
 		seq  uint64
 	}
-	rows, err := s.Query(`SELECT conv, dev, MIN(seq) FROM held WHERE at <= ? GROUP BY conv, dev`, s.now.Add(-holdFor).UnixMilli())
+	rows, err := s.Query(query, args...)
 	if err != nil {
 		return err
 	}
@@ -453,7 +478,7 @@ func (s *step) releaseOverdue() error {
 			return err
 		}
 	}
-	return s.loadHeld()
+	return nil
 }
 
 // loadHeld notes whether anything is held.
@@ -477,6 +502,22 @@ func (s *step) show(conv string, author identity.Account, content Content) error
 	return s.apply(conv, author, content)
 }
 
+// expireLoop ends what has had its time.
+func (c *Client) expireLoop(ctx context.Context) {
+	ticker := time.NewTicker(expireEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := c.step(ctx, (*step).expire); err != nil && ctx.Err() == nil {
+			c.log.Error("expire", "err", err)
+		}
+	}
+}
+
 // expire deletes what has had its time.
 func (s *step) expire() error {
 	for _, d := range []struct {
@@ -497,7 +538,7 @@ func (s *step) expire() error {
 	if _, err := s.Exec(`DELETE FROM history WHERE tag IN (SELECT tag FROM history ORDER BY stored DESC LIMIT -1 OFFSET ?)`, historyMax); err != nil {
 		return err
 	}
-	for _, expire := range []func() error{s.loadPrekeys, s.expireSessions, s.expireEpochs} {
+	for _, expire := range []func() error{s.loadPrekeys, s.expireSessions, s.heal, s.expireEpochs} {
 		if err := expire(); err != nil {
 			return err
 		}

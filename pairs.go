@@ -332,6 +332,9 @@ func (s *step) untilWholes(conv string, all []waiting) ([]waiting, error) {
 
 // dropSession erases everything of a session.
 func (s *step) dropSession(id ratchet.ID) error {
+	if err := s.requeue(id); err != nil {
+		return err
+	}
 	if err := s.dropSkipped(`SELECT session, tag FROM skipped WHERE session = ?`, id); err != nil {
 		return err
 	}
@@ -349,6 +352,9 @@ func (s *step) dropSession(id ratchet.ID) error {
 		session.Erase()
 		delete(s.c.sessions, id)
 	})
+	if !s.HasScope(sessionScope(id)) { // put back to a state from before it was dropped
+		return nil
+	}
 	return s.DropScope(sessionScope(id))
 }
 
@@ -486,11 +492,33 @@ func (s *step) archiveOthers(a identity.Account, session *ratchet.Session) error
 			return err
 		}
 	}
-	return nil
+	return s.dropSessions(`SELECT id FROM sessions WHERE acct = ? AND dev = ? AND archived IS NOT NULL ORDER BY archived DESC, id LIMIT -1 OFFSET ?`, a.Bytes(), peer.Dev, maxSessions-1)
+}
+
+// authorised checks that the account of a session still authorises its device:
+// who took a device that was revoked does not speak for the account.
+func (s *step) authorised(session *ratchet.Session) error {
+	peer := session.Peer()
+	account, err := identity.AccountFromBytes(peer.Acct[:])
+	if err != nil {
+		return err
+	}
+	log, err := readLog(s.Tx, account)
+	if err != nil {
+		return err
+	}
+	if log == nil {
+		return ErrNoRecord
+	}
+	_, err = log.Device(peer.Dev, s.now)
+	return err
 }
 
 // receiveOn takes a message of a session.
 func (s *step) receiveOn(session *ratchet.Session, e transport.Envelope, tag ratchet.Tag, body []byte) error {
+	if err := s.authorised(session); err != nil {
+		return err
+	}
 	in := ratchet.Incoming{Tag: tag, Body: body}
 	id := session.ID()
 	var sealed []byte
@@ -592,6 +620,10 @@ func (s *step) receivePair(session *ratchet.Session, e transport.Envelope, plain
 	peer := session.Peer()
 	account, err := identity.AccountFromBytes(peer.Acct[:])
 	if err != nil {
+		return err
+	}
+	id := session.ID()
+	if _, err := s.Exec(`UPDATE sessions SET heard = ? WHERE id = ?`, s.unixMilli(), id); err != nil {
 		return err
 	}
 	content, err := ParseContent(plaintext)

@@ -363,9 +363,6 @@ func (c *Client) publishRecordLoop(ctx context.Context) {
 			return
 		case <-c.wakePublish:
 		case <-ticker.C:
-			if err := c.step(ctx, func(s *step) error { return s.expire() }); err != nil {
-				c.log.Error("expire", "err", err)
-			}
 			clear(c.published)
 		}
 	}
