@@ -74,11 +74,14 @@ type Client struct {
 	wanted       map[identity.Account]*want   // accounts whose record is looked for
 	nodes        map[identity.Account]peer.ID // whose node is known
 	suspects     map[ratchet.ID]suspect       // sessions that the other side may have lost
-	acks         map[identity.Account][]MessageID
-	reacked      map[MessageID]time.Time     // when a repetition was last acknowledged
-	found        map[identity.Account]string // names of strangers who are about to be heard
-	holding      bool                        // messages wait for their predecessors
-	unparked     []transport.Parked          // found their owner, not yet read
+
+	strangersNew   int // admitted since strangersSince
+	strangersSince time.Time
+	acks           map[identity.Account][]MessageID
+	reacked        map[MessageID]time.Time     // when a repetition was last acknowledged
+	found          map[identity.Account]string // names of strangers who are about to be heard
+	holding        bool                        // messages wait for their predecessors
+	unparked       []transport.Parked          // found their owner, not yet read
 
 	entrustedMu sync.Mutex
 	entrusted   map[peer.ID]bool // peers that are left the record; guarded by entrustedMu

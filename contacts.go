@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,13 +21,16 @@ import (
 
 // Limits on looking for other people's records.
 const (
-	fetchParallel = 8                // peers asked at a time
-	fetchTimeout  = 10 * time.Second // for one peer
+	fetchParallel = 32               // peers asked at a time
+	fetchTimeout  = 5 * time.Second  // for one peer
 	fetchBackoff  = 2 * time.Second  // after the first failure, then doubled
 	fetchSlowest  = time.Minute      // longest time between two tries
 	fetchPatience = 15 * time.Second // for what a person waits for
 	fetchPause    = 300 * time.Millisecond
-	keepMax       = 256 // contacts whose nodes are dialled
+	fetchGrace    = time.Second      // for other answers, after the first
+	fetchFresh    = 10 * time.Minute // how long a record serves to begin a session
+	wantParallel  = 8                // accounts looked for at a time
+	keepMax       = 256              // contacts whose nodes are dialled
 )
 
 func peerIDOf(d *identity.Device) string {
@@ -347,9 +352,12 @@ func (c *Client) fetch(ctx context.Context, a identity.Account) (*identity.Recor
 	)
 	some.SetLimit(fetchParallel)
 	key := a.LookupKey()
-	for _, id := range c.node.Peers() {
+	// Those who are slow to answer do not hold up what others have answered.
+	askCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, id := range c.askable(a) {
 		some.Go(func() error {
-			r, err := c.fetchFrom(ctx, id, key, a)
+			r, err := c.fetchFrom(askCtx, id, key, a)
 			var conflict *identity.ConflictError
 			mu.Lock()
 			defer mu.Unlock()
@@ -362,7 +370,10 @@ func (c *Client) fetch(ctx context.Context, a identity.Account) (*identity.Recor
 				}
 			case err != nil:
 				errs = append(errs, err)
-			case best == nil || r.Bundle.Seq > best.Bundle.Seq:
+			case best == nil:
+				best = r
+				time.AfterFunc(fetchGrace, cancel)
+			case r.Bundle.Seq > best.Bundle.Seq:
 				best = r
 			}
 			return nil
@@ -378,6 +389,20 @@ func (c *Client) fetch(ctx context.Context, a identity.Account) (*identity.Recor
 		return nil, fmt.Errorf("%w: %w", ErrLog, err)
 	}
 	return best, nil
+}
+
+// askable lists the connected peers in the order in which they are asked for an
+// account's record: its own node first, the others in no order that one of them
+// could choose.
+func (c *Client) askable(a identity.Account) []peer.ID {
+	peers := c.node.Peers()
+	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(peers, c.nodes[a]); i > 0 {
+		peers[0], peers[i] = peers[i], peers[0]
+	}
+	return peers
 }
 
 // fetchPatiently is fetch for what a person waits for: a client that was opened
@@ -438,8 +463,14 @@ func (c *Client) wantRecord(a identity.Account) *want {
 func (c *Client) fetchWanted(ctx context.Context, now time.Time) (next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	busy := 0
+	for _, w := range c.wanted {
+		if w.busy {
+			busy++
+		}
+	}
 	for a, w := range c.wanted {
-		if w.busy || w.found != nil {
+		if w.busy || w.found != nil || busy >= wantParallel {
 			continue
 		}
 		if now.Before(w.due) {
@@ -449,11 +480,13 @@ func (c *Client) fetchWanted(ctx context.Context, now time.Time) (next time.Time
 			continue
 		}
 		w.busy = true
+		busy++
 		c.work.Go(func() {
 			r, err := c.fetch(ctx, a)
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			w.busy = false
+			wake(c.wakePump) // others may have waited for this one
 			if err != nil {
 				w.due = time.Now().Add(min(fetchBackoff<<min(w.tries, 8), fetchSlowest))
 				w.tries++
@@ -461,7 +494,6 @@ func (c *Client) fetchWanted(ctx context.Context, now time.Time) (next time.Time
 				return
 			}
 			w.take(r, time.Now())
-			wake(c.wakePump)
 		})
 	}
 	return next

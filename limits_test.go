@@ -1,10 +1,16 @@
 package parley
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/parley-im/parley/identity"
+	"github.com/parley-im/parley/internal/secp"
+	"github.com/parley-im/parley/transport"
 )
 
 // account returns a person's account.
@@ -42,5 +48,79 @@ func TestSequenceNumbersHaveAnEnd(t *testing.T) {
 		if _, err := ParseContent(b); !errors.Is(err, ErrContent) {
 			t.Errorf("number %d: %v, want ErrContent", beyond, err)
 		}
+	}
+}
+
+// Accounts cost nothing to make: so many new ones are admitted at a time, and
+// whom this client has written to is not among them.
+func TestStrangersAreBounded(t *testing.T) {
+	w := newWorld(t)
+	alice := w.join("alice")
+	random := func() identity.Account {
+		wallet, err := identity.GenerateWallet()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return identity.KeyAccount(wallet.Address())
+	}
+	admit := func(a identity.Account) error {
+		return alice.step(t.Context(), func(s *step) error { return s.admit(a) })
+	}
+	for range strangersBurst {
+		if err := admit(random()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := admit(random()); !errors.Is(err, errCrowded) {
+		t.Errorf("one more stranger: %v, want errCrowded", err)
+	}
+	friend := random()
+	alice.say(friend.Address.String(), "write to me")
+	if err := admit(friend); err != nil {
+		t.Errorf("who was written to: %v", err)
+	}
+	alice.mu.Lock()
+	alice.strangersSince = alice.strangersSince.Add(-strangersEvery)
+	alice.mu.Unlock()
+	if err := admit(random()); err != nil {
+		t.Errorf("later: %v", err)
+	}
+}
+
+// A peer that does not answer does not hold up what others have answered.
+func TestSilentPeerDelaysNobody(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.join("alice"), w.join("bob")
+	w.connected(alice, bob)
+	key, err := secp.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, gaveUp := make(chan bool, 8), make(chan bool, 8)
+	silent, err := transport.Open(t.Context(), transport.Options{
+		HostKey: key.Bytes(), Network: "test", Bootstrap: w.bootstrap, Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"},
+		StreamTimeout: time.Minute,
+		Handlers: transport.Handlers{GetRecord: func(ctx context.Context, _ peer.ID, _ [32]byte) ([]byte, bool) {
+			asked <- true
+			<-ctx.Done()
+			gaveUp <- true
+			return nil, false
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	if err := alice.Connect(t.Context(), silent.Addrs()...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.fetch(t.Context(), bob.account()); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	select {
+	case <-gaveUp:
+		t.Error("the silent peer was waited for")
+	default:
 	}
 }

@@ -316,7 +316,9 @@ func (c *Client) acknowledge(a identity.Account, wire MessageID) {
 // crash loses are made again when the message is repeated.
 func (c *Client) sendAcks() {
 	err := c.step(context.Background(), func(s *step) error {
-		for a, ids := range c.acks {
+		acks := c.acks
+		c.acks = map[identity.Account][]MessageID{} // whatever comes of this step
+		for a, ids := range acks {
 			for len(ids) > 0 {
 				n := min(len(ids), MaxReceipt)
 				if err := s.enqueue(pairConv(a), &a, Content{Kind: KindReceipt, ID: NewMessageID(), Refs: ids[:n]}, false); err != nil {
@@ -325,7 +327,6 @@ func (c *Client) sendAcks() {
 				ids = ids[n:]
 			}
 		}
-		s.then(func() { clear(c.acks) })
 		return nil
 	})
 	if err != nil && !errors.Is(err, ErrClosed) {
@@ -547,6 +548,12 @@ func (s *step) expire() error {
 		s.c.index.Expire(s.now)
 		s.c.expectFirsts()
 		clear(s.c.reacked)
+		clear(s.c.found)
+		for a, w := range s.c.wanted {
+			if w.found != nil && s.now.Sub(w.at) > fetchFresh {
+				delete(s.c.wanted, a)
+			}
+		}
 	})
 	return nil
 }

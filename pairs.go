@@ -23,6 +23,11 @@ const (
 	// time. It is below ratchet.MaxSkip, so that a contact who was away can
 	// read whichever of them arrives first.
 	maxUnacked = 256
+	// maxStrangers bounds the accounts with a session that were never written
+	// to, and strangersBurst those that are new within strangersEvery.
+	maxStrangers   = 4096
+	strangersBurst = 64
+	strangersEvery = time.Minute
 	// archiveFor is how long a session is kept for receiving after another
 	// took over.
 	archiveFor = 24 * time.Hour
@@ -244,10 +249,15 @@ func (s *step) fillPair(conv string, a identity.Account) error {
 	stored := session
 	if session == nil {
 		w := s.c.wantRecord(a)
+		if w.found != nil && s.now.Sub(w.at) > fetchFresh {
+			w.drop(s.now) // its prekeys may be gone by now
+			wake(s.c.wakePump)
+		}
 		if w.found == nil {
 			return nil
 		}
 		if session, err = s.initiate(w.found); err != nil {
+			w.drop(s.now.Add(fetchSlowest))
 			return err
 		}
 		s.then(func() { delete(s.c.wanted, a) }) // a one-time prekey serves once
@@ -379,6 +389,9 @@ func (s *step) receiveFirst(e transport.Envelope) error {
 	if err != nil {
 		return err
 	}
+	if err := s.admit(account); err != nil {
+		return err
+	}
 	opened, err := first.Accept(s.c.ratchetSelf(), s.c.me.device.DH, s, nil, s.now)
 	if err != nil {
 		return err
@@ -453,6 +466,33 @@ func (s *step) verifyHello(first *ratchet.First) (identity.Account, error) {
 		return account, identity.ErrUnknownDevice
 	}
 	return account, nil
+}
+
+// errCrowded is for a stranger when there are too many. What it has sent is not
+// acknowledged, so it comes again.
+var errCrowded = errors.New("parley: too many strangers")
+
+// admit bounds the accounts that this client never wrote to and that have a
+// session with it: making accounts costs nothing.
+func (s *step) admit(a identity.Account) error {
+	var known, strangers int
+	if err := s.QueryRow(`SELECT (SELECT COUNT(*) FROM order_out WHERE conv = ?) + (SELECT COUNT(*) FROM sessions WHERE acct = ?)`, pairConv(a), a.Bytes()).Scan(&known); known > 0 || err != nil {
+		return err
+	}
+	if s.now.Sub(s.c.strangersSince) >= strangersEvery {
+		s.c.strangersSince, s.c.strangersNew = s.now, 0
+	}
+	if s.c.strangersNew >= strangersBurst {
+		return errCrowded
+	}
+	if err := s.QueryRow(`SELECT COUNT(DISTINCT acct) FROM sessions WHERE 'p:' || lower(hex(acct)) NOT IN (SELECT conv FROM order_out)`).Scan(&strangers); err != nil {
+		return err
+	}
+	if strangers >= maxStrangers {
+		return errCrowded
+	}
+	s.then(func() { s.c.strangersNew++ })
+	return nil
 }
 
 // archiveOthers lets one of the sessions with a device send, when that has begun

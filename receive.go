@@ -173,9 +173,14 @@ func (c *Client) onPeer(e transport.PeerEvent) {
 	wake(c.wakePeer)
 }
 
-// peerLoop hurries everything that waits for somebody to come.
+// peerLoop hurries everything that waits for somebody to come. Peers that come
+// again and again do not make it do so more often than every hurryEvery.
 func (c *Client) peerLoop(ctx context.Context) {
-	const gather = 200 * time.Millisecond // a peer joins all shards one by one
+	const (
+		gather     = 200 * time.Millisecond // a peer joins all shards one by one
+		hurryEvery = 2 * time.Second
+	)
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -185,8 +190,9 @@ func (c *Client) peerLoop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(gather):
+		case <-time.After(max(gather, time.Until(last.Add(hurryEvery)))):
 		}
+		last = time.Now()
 		c.hurry()
 		c.retryNow(ctx)
 		wake(c.wakePublish)

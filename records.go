@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/parley-im/parley/groups"
 	"github.com/parley-im/parley/identity"
@@ -17,6 +19,7 @@ import (
 	"github.com/parley-im/parley/internal/suite"
 	"github.com/parley-im/parley/internal/wire"
 	"github.com/parley-im/parley/ratchet"
+	"github.com/parley-im/parley/transport"
 )
 
 // Prekeys: how long they are offered and kept, and how many are out at a time.
@@ -371,27 +374,36 @@ func (c *Client) publishRecordLoop(ctx context.Context) {
 // publishRecord gives the record to those who have not got it. Only
 // publishRecordLoop calls it.
 func (c *Client) publishRecord(ctx context.Context, to ...peer.ID) {
+	to = slices.DeleteFunc(to, func(id peer.ID) bool { return c.published[id] || !c.isEntrusted(id) })
+	if len(to) == 0 {
+		return
+	}
 	var record []byte
-	for _, id := range to {
-		if c.published[id] || !c.isEntrusted(id) {
-			continue
-		}
-		if record == nil {
-			err := c.step(ctx, func(s *step) (err error) {
-				record, err = s.ownRecord(false)
-				return err
-			})
-			if err != nil {
-				c.log.Error("own record", "err", err)
-				return
-			}
-		}
-		putCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
-		err := c.node.StoreRecord(putCtx, id, c.me.account.LookupKey(), record)
-		cancel()
-		c.published[id] = true
-		if err != nil {
-			c.log.Debug("peer does not keep the record", "err", err)
+	err := c.step(ctx, func(s *step) (err error) {
+		record, err = s.ownRecord(false)
+		return err
+	})
+	if err != nil {
+		c.log.Error("own record", "err", err)
+		return
+	}
+	errs := make([]error, len(to))
+	var some errgroup.Group // one that is slow does not keep others from it
+	some.SetLimit(fetchParallel)
+	for i, id := range to {
+		some.Go(func() error {
+			putCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
+			defer cancel()
+			errs[i] = c.node.StoreRecord(putCtx, id, c.me.account.LookupKey(), record)
+			return nil
+		})
+	}
+	_ = some.Wait() // each error is in errs
+	for i, id := range to {
+		// A peer that refuses is not asked again; one that was busy is.
+		c.published[id] = errs[i] == nil || errors.Is(errs[i], transport.ErrRefused)
+		if errs[i] != nil {
+			c.log.Debug("peer does not keep the record", "err", errs[i])
 		}
 	}
 }
