@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ethereum/go-ethereum/crypto"
 	"pgregory.net/rapid"
 )
 
@@ -201,6 +202,30 @@ func TestRecover(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+}
+
+// With v of 2 or 3 the x coordinate of the nonce's point is r plus the group
+// order: by chance that never happens, but whoever chooses r finds one.
+func TestRecoverBeyondTheOrder(t *testing.T) {
+	digest := sha256.Sum256([]byte("m"))
+	found := 0
+	for r := range byte(100) {
+		sig := make([]byte, RecoverableSignatureSize)
+		sig[31], sig[63] = r, 1
+		for v := range byte(2) {
+			sig[64] = v + 2
+			if _, err := crypto.Ecrecover(digest[:], sig); err != nil {
+				continue
+			}
+			found++
+			if _, err := Recover(digest, sig); !errors.Is(err, ErrSignature) {
+				t.Errorf("r %d, v %d: %v", r, v+2, err)
+			}
+		}
+	}
+	if found == 0 {
+		t.Fatal("no such signature was found")
 	}
 }
 

@@ -144,6 +144,24 @@ func TestRolledBackRows(t *testing.T) {
 	}
 }
 
+// TestRolledBackWithItsMark is a database put back together with the mark: the
+// keyring has a key that was made later.
+func TestRolledBackWithItsMark(t *testing.T) {
+	dir := t.TempDir()
+	s := create(t, dir)
+	put(t, s, 1, nil)
+	must(t, s.Close())
+	old := snapshot(t, dir, "parley.db", markName)
+	s = open(t, dir)
+	put(t, s, 2, nil)
+	sealedNote(t, s, 3, "a") // notes that the commit before it is on disk
+	must(t, s.Close())
+	restore(t, dir, old)
+	if s = open(t, dir); !s.RolledBack() {
+		t.Fatal("the rollback was not seen")
+	}
+}
+
 // TestLogTail damages the end of a write-ahead log, which SQLite takes for a
 // commit that was never finished.
 func TestLogTail(t *testing.T) {
