@@ -67,6 +67,7 @@ type Client struct {
 	mu           sync.Mutex
 	sessions     map[ratchet.ID]*ratchet.Session // all of them
 	groups       map[string]*group               // the active ones, by group id
+	heads        map[groups.CID]string           // their ids, by the epoch they are in
 	past         map[groups.CID]*groups.Past
 	reading      map[streamKey]uint64         // how far the index has each stream: its lowest missing number
 	commitWanted map[string]bool              // groups in which others may have proposed something
@@ -117,6 +118,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		entrusted:    map[peer.ID]bool{},
 		sessions:     map[ratchet.ID]*ratchet.Session{},
 		groups:       map[string]*group{},
+		heads:        map[groups.CID]string{},
 		past:         map[groups.CID]*groups.Past{},
 		wanted:       map[identity.Account]*want{},
 		nodes:        map[identity.Account]peer.ID{},
@@ -145,7 +147,7 @@ func (c *Client) open(ctx context.Context, o Options) error {
 	}
 	background, stop := context.WithCancel(context.Background())
 	c.stop = stop
-	if err := c.db.View(ctx, func(tx *store.Tx) (err error) {
+	if err := c.view(ctx, func(tx *store.Tx) (err error) {
 		c.me, err = loadSelf(tx)
 		return err
 	}); err != nil {
@@ -188,7 +190,7 @@ func (c *Client) open(ctx context.Context, o Options) error {
 
 // load fills the memory of a client from its database.
 func (c *Client) load(s *step) error {
-	for _, load := range []func() error{s.loadPrekeys, s.loadSessions, s.loadGroups, s.loadHeld} {
+	for _, load := range []func() error{s.loadPrekeys, s.loadSessions, s.loadGroups, s.startHeld} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -244,6 +246,19 @@ type step struct {
 	event bool // an event was written
 }
 
+// view runs fn on a snapshot, beside the steps.
+func (c *Client) view(ctx context.Context, fn func(*store.Tx) error) error {
+	return closed(c.db.View(ctx, fn))
+}
+
+// closed adds ErrClosed to the store's own.
+func closed(err error) error {
+	if errors.Is(err, store.ErrClosed) {
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return err
+}
+
 // step runs fn in a transaction under c.mu.
 func (c *Client) step(ctx context.Context, fn func(*step) error) error {
 	c.mu.Lock()
@@ -257,9 +272,7 @@ func (c *Client) stepLocked(ctx context.Context, fn func(*step) error) error {
 		s.Tx = tx
 		return fn(s)
 	})
-	if errors.Is(err, store.ErrClosed) {
-		return fmt.Errorf("%w: %w", ErrClosed, err)
-	}
+	err = closed(err)
 	var conflict *identity.ConflictError
 	if errors.As(err, &conflict) && conflict.Log != nil {
 		// The step is undone, what it found out is not.

@@ -107,7 +107,7 @@ func readPin(tx *store.Tx, name string) (*identity.Pin, error) {
 }
 
 func (c *Client) pin(ctx context.Context, name string) (pin *identity.Pin, err error) {
-	err = c.db.View(ctx, func(tx *store.Tx) (err error) {
+	err = c.view(ctx, func(tx *store.Tx) (err error) {
 		pin, err = readPin(tx, name)
 		return err
 	})
@@ -150,7 +150,7 @@ func (c *Client) SafetyNumber(ctx context.Context, peer string) (string, error) 
 		theirs, err = readLog(tx, account)
 		return err
 	}
-	if err := c.db.View(ctx, read); err != nil {
+	if err := c.view(ctx, read); err != nil {
 		return "", err
 	}
 	if theirs == nil {
@@ -318,7 +318,7 @@ func (c *Client) isEntrusted(id peer.ID) bool {
 
 // keepContacts dials the nodes of those the client has sessions with.
 func (c *Client) keepContacts(ctx context.Context) {
-	err := c.db.View(ctx, func(tx *store.Tx) error {
+	err := c.view(ctx, func(tx *store.Tx) error {
 		rows, err := tx.Query(`SELECT addrs FROM accounts WHERE addrs <> '' LIMIT ?`, keepMax)
 		if err != nil {
 			return err
@@ -532,7 +532,7 @@ func (c *Client) unnamed(ctx context.Context, p transport.Parked) bool {
 		return false
 	}
 	known := true
-	err = c.db.View(ctx, func(tx *store.Tx) error {
+	err = c.view(ctx, func(tx *store.Tx) error {
 		known = c.peer(tx, log.Account()).Name != "" || hasLog(tx, log.Account())
 		return nil
 	})

@@ -195,12 +195,7 @@ func (s *step) receiveEpoch(r route, env transport.Envelope) error {
 		}
 		return s.receiveApplication(past, past.GroupID(), r, env, app)
 	}
-	var g *group
-	for _, candidate := range s.c.groups {
-		if candidate.head.CID() == r.cid {
-			g = candidate
-		}
-	}
+	g := s.c.groups[s.c.heads[r.cid]]
 	if g == nil {
 		return ratchet.ErrDecrypt
 	}

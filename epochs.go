@@ -3,6 +3,7 @@ package parley
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/parley-im/parley/groups"
 	"github.com/parley-im/parley/identity"
@@ -25,6 +26,9 @@ const (
 	windowTotal     = 16 << 10
 	handshakeWindow = 8
 )
+
+// maxInvitations is how many groups one account can have this client in.
+const maxInvitations = 64
 
 func window(class groups.Class, members int) uint64 {
 	if class == groups.ClassHandshake {
@@ -219,7 +223,7 @@ func (s *step) merge(g *group, staged *groups.Staged) error {
 	if err := s.DropScope(headScope(before.CID())); err != nil {
 		return err
 	}
-	moved := &group{id: g.id, name: g.name, creator: g.creator, restored: g.restored, head: next}
+	moved := &group{id: g.id, name: g.name, creator: g.creator, inviter: g.inviter, restored: g.restored, head: next}
 	if err := s.saveHead(moved); err != nil {
 		return err
 	}
@@ -227,7 +231,8 @@ func (s *step) merge(g *group, staged *groups.Staged) error {
 		return err
 	}
 	s.then(func() {
-		s.c.groups[string(g.id)] = moved
+		delete(s.c.heads, before.CID())
+		s.c.setGroup(moved)
 		s.c.past[past.CID()] = past
 		s.c.forgetHandshakes(before)
 		s.c.expectEpoch(next, nil, true)
@@ -294,6 +299,7 @@ func (s *step) gone(g *group, status string) error {
 		return err
 	}
 	s.then(func() {
+		delete(s.c.heads, cid)
 		delete(s.c.groups, string(g.id))
 		s.c.forgetEpoch(g.head)
 	})
@@ -427,12 +433,16 @@ func (s *step) receiveWelcome(from identity.Account, content Content) error {
 		return nil
 	}
 	head := joined.Group
-	g := &group{id: head.GroupID(), name: content.Text, head: head}
+	g := &group{id: head.GroupID(), name: content.Text, inviter: from, head: head}
 	// Who sent it must be who made it, and a group's creator is its admin.
 	inviter, err := memberAccount(joined.Inviter)
 	if err != nil || inviter != from || !joined.Inviter.Admin || checkGroupName(g.name) != nil || len(g.id) != groupIDSize {
 		s.c.dropped.content.Add(1)
 		return s.dropEpoch(head.CID())
+	}
+	if ok, err := s.mayInvite(from, g.id); !ok || err != nil {
+		s.c.dropped.content.Add(1)
+		return errors.Join(err, s.dropEpoch(head.CID()))
 	}
 	if g.name, err = s.freeName(g.name, g.id); err != nil {
 		return err
@@ -444,11 +454,21 @@ func (s *step) receiveWelcome(from identity.Account, content Content) error {
 		return err
 	}
 	s.then(func() {
-		s.c.groups[string(g.id)] = g
+		s.c.setGroup(g)
 		s.c.expectEpoch(head, nil, true)
 		wake(s.c.wakeRepair)
 	})
 	return s.emit(Event{Kind: EventGroup, Group: g.ref(), Change: "joined", Epoch: head.Epoch(), Peers: []Peer{s.c.peer(s.Tx, from)}})
+}
+
+// mayInvite reports whether an account may bring this client into a group: not
+// into too many, and into one that it was in only if it is the account that
+// brought it there before. Who else was in that group knows its id too.
+func (s *step) mayInvite(from identity.Account, id []byte) (bool, error) {
+	var others, active int
+	err := s.QueryRow(`SELECT COUNT(*) FILTER (WHERE id = ?1 AND inviter <> ?2), COUNT(*) FILTER (WHERE inviter = ?2 AND status = ?3) FROM groups`,
+		id, from.Bytes(), groupActive).Scan(&others, &active)
+	return others == 0 && active < maxInvitations, err
 }
 
 // joinGroup opens a Welcome with the key package it is for.
@@ -508,7 +528,8 @@ func (s *step) freeName(name string, id []byte) (string, error) {
 	var n int
 	err := s.QueryRow(`SELECT COUNT(*) FROM groups WHERE name = ? AND status = ? AND id <> ?`, name, groupActive, id).Scan(&n)
 	if n > 0 {
-		name = fmt.Sprintf("%.55s-%x", name, id[:4])
+		suffix := fmt.Sprintf("-%x", id[:4])
+		name = strings.ToValidUTF8(name[:min(len(name), maxGroupName-len(suffix))], "") + suffix
 	}
 	return name, err
 }

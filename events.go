@@ -58,7 +58,7 @@ func (c *Client) Subscribe(ctx context.Context, after Cursor) iter.Seq2[Event, e
 // message of an event may be deleted by now, and the event then says nothing.
 func (c *Client) eventsAfter(ctx context.Context, after Cursor) (page []Event, last Cursor, err error) {
 	last = after
-	err = c.db.View(ctx, func(tx *store.Tx) error {
+	err = c.view(ctx, func(tx *store.Tx) error {
 		rows, err := tx.Query(`SELECT e.seq, e.kind, e.at, e.message, e.state, e.body FROM events e
 			WHERE e.seq > ? ORDER BY e.seq LIMIT ?`, uint64(after), eventPage)
 		if err != nil {
@@ -100,9 +100,6 @@ func (c *Client) eventsAfter(ctx context.Context, after Cursor) (page []Event, l
 		}
 		return rows.Err()
 	})
-	if errors.Is(err, store.ErrClosed) {
-		err = fmt.Errorf("%w: %w", ErrClosed, err)
-	}
 	return page, last, err
 }
 
@@ -161,7 +158,10 @@ func (c *Client) peer(tx *store.Tx, a identity.Account) Peer {
 		p.Name = c.me.name
 		return p
 	}
-	err := tx.QueryRow(`SELECT name FROM pins WHERE address = ? ORDER BY first_seen LIMIT 1`, a.Address).Scan(&p.Name)
+	err := store.ErrNoRows
+	if a == identity.KeyAccount(a.Address) { // names lead to these; a contract's address is another's elsewhere
+		err = tx.QueryRow(`SELECT name FROM pins WHERE address = ? ORDER BY first_seen LIMIT 1`, a.Address).Scan(&p.Name)
+	}
 	if err != nil {
 		_ = tx.QueryRow(`SELECT name FROM accounts WHERE acct = ?`, a.Bytes()).Scan(&p.Name) // no row: no name
 	}
@@ -181,7 +181,7 @@ func (s *step) emit(e Event) error {
 
 // alert tells a person something.
 func (s *step) alert(text string, peers ...Peer) error {
-	s.c.log.Warn("alert", "text", text)
+	s.c.log.Warn("alert: see the events") // the text names people
 	return s.emit(Event{Kind: EventAlert, Text: text, Peers: peers})
 }
 
@@ -239,7 +239,7 @@ func (s *step) advance(conv string, id MessageID, to State) error {
 // Message returns an own message by its id, with the state it is in, or
 // ErrUnknownMessage.
 func (c *Client) Message(ctx context.Context, id MessageID) (m Message, err error) {
-	err = c.db.View(ctx, func(tx *store.Tx) (err error) {
+	err = c.view(ctx, func(tx *store.Tx) (err error) {
 		m, err = c.messageRow(tx, `id = ? AND own = 1`, id[:])
 		return err
 	})
@@ -275,7 +275,7 @@ func (c *Client) Messages(ctx context.Context, conversation string, limit int) (
 		return nil, err
 	}
 	var all []Message
-	err = c.db.View(ctx, func(tx *store.Tx) error {
+	err = c.view(ctx, func(tx *store.Tx) error {
 		rows, err := tx.Query(`SELECT row FROM (SELECT row FROM messages WHERE conv = ? ORDER BY row DESC LIMIT ?) ORDER BY row`, conv, limit)
 		if err != nil {
 			return err
@@ -297,14 +297,18 @@ func (c *Client) Messages(ctx context.Context, conversation string, limit int) (
 	return all, err
 }
 
-// conversation finds what a person means: a group's name or id, else a peer.
+// conversation finds what a person means: a peer, else a group. What can be a
+// peer is one, whatever groups are named: their names are others' choice.
 func (c *Client) conversation(ctx context.Context, s string) (string, error) {
-	if id, err := c.groupID(ctx, s); err == nil {
+	account, err := c.resolve(ctx, s)
+	switch {
+	case err == nil:
+		return pairConv(account), nil
+	case errors.Is(err, identity.ErrNameUnavailable) || errors.As(err, new(*PinChangedError)):
+		return "", err // it is a peer's name, and nothing else
+	}
+	if id, groupErr := c.groupID(ctx, s); groupErr == nil {
 		return groupConv(id), nil
 	}
-	account, err := c.resolve(ctx, s)
-	if err != nil {
-		return "", err
-	}
-	return pairConv(account), nil
+	return "", err
 }

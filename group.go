@@ -41,7 +41,8 @@ type group struct {
 	id        []byte
 	name      string
 	creator   bool
-	restored  bool // nothing is sent: see ErrRestored
+	inviter   identity.Account // the account that made it, or sent the Welcome
+	restored  bool             // nothing is sent: see ErrRestored
 	head      *groups.Group
 	untrusted []identity.Account // members whose device nobody vouches for yet
 }
@@ -99,7 +100,7 @@ func (r epochRows) Delete(cid groups.CID, key groups.RowKey) error {
 
 // loadGroups reads the active groups and the epochs they have left.
 func (s *step) loadGroups() error {
-	rows, err := s.Query(`SELECT id, name, creator, restored, head, sealed FROM groups WHERE status = ?`, groupActive)
+	rows, err := s.Query(`SELECT id, name, creator, inviter, restored, head, sealed FROM groups WHERE status = ?`, groupActive)
 	if err != nil {
 		return err
 	}
@@ -108,8 +109,12 @@ func (s *step) loadGroups() error {
 		g := new(group)
 		var cid groups.CID
 		var sealed []byte
-		if err := rows.Scan(&g.id, &g.name, &g.creator, &g.restored, &cid, &sealed); err != nil {
+		var inviter []byte
+		if err := rows.Scan(&g.id, &g.name, &g.creator, &inviter, &g.restored, &cid, &sealed); err != nil {
 			return err
+		}
+		if g.inviter, err = identity.AccountFromBytes(inviter); err != nil {
+			return fmt.Errorf("%w: group: %w", store.ErrCorrupt, err)
 		}
 		b, err := s.UnsealKey(headScope(cid), headPlace(g.id), sealed)
 		if errors.Is(err, store.ErrNoScope) && g.restored {
@@ -132,7 +137,7 @@ func (s *step) loadGroups() error {
 			return err
 		}
 		s.then(func() {
-			s.c.groups[string(g.id)] = g
+			s.c.setGroup(g)
 			s.c.commitWanted[string(g.id)] = g.creator
 			s.c.expectEpoch(g.head, reads, true)
 		})
@@ -178,6 +183,12 @@ func (s *step) loadGroups() error {
 	return rows.Err()
 }
 
+// setGroup puts a group into memory, in place of its epoch before. Held: c.mu.
+func (c *Client) setGroup(g *group) {
+	c.groups[string(g.id)] = g
+	c.heads[g.head.CID()] = string(g.id)
+}
+
 // saveHead writes the state of a group's head under a key of its own, which is
 // dropped when the group moves on.
 func (s *step) saveHead(g *group) error {
@@ -192,9 +203,9 @@ func (s *step) saveHead(g *group) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Exec(`INSERT INTO groups (id, name, status, creator, head, sealed, created, restored) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	if _, err := s.Exec(`INSERT INTO groups (id, name, status, creator, inviter, head, sealed, created, restored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status, creator = excluded.creator, head = excluded.head, sealed = excluded.sealed, restored = excluded.restored`,
-		g.id, g.name, groupActive, g.creator, cid, sealed, s.unixMilli(), g.restored); err != nil {
+		g.id, g.name, groupActive, g.creator, g.inviter.Bytes(), cid, sealed, s.unixMilli(), g.restored); err != nil {
 		return err
 	}
 	if _, err := s.Exec(`INSERT INTO epochs (cid, grp, number) VALUES (?, ?, ?)`, cid, g.id, g.head.Epoch()); err != nil {
@@ -289,16 +300,15 @@ func (s *step) vouch(c groups.Credential, signatureKey []byte) error {
 
 // groupID finds a group by its name, or by its id in hex.
 func (c *Client) groupID(ctx context.Context, nameOrID string) (id []byte, err error) {
-	err = c.db.View(ctx, func(tx *store.Tx) error {
-		err := tx.QueryRow(`SELECT id FROM groups WHERE name = ? ORDER BY status = 'active' DESC, created DESC LIMIT 1`, nameOrID).Scan(&id)
-		if !errors.Is(err, store.ErrNoRows) {
-			return err
+	err = c.view(ctx, func(tx *store.Tx) error {
+		// An id is looked for first: a group can be named like another's id.
+		if raw, err := hex.DecodeString(nameOrID); err == nil && len(raw) == groupIDSize {
+			err := tx.QueryRow(`SELECT id FROM groups WHERE id = ?`, raw).Scan(&id)
+			if !errors.Is(err, store.ErrNoRows) {
+				return err
+			}
 		}
-		raw, hexErr := hex.DecodeString(nameOrID)
-		if hexErr != nil {
-			return err
-		}
-		return tx.QueryRow(`SELECT id FROM groups WHERE id = ?`, raw).Scan(&id)
+		return tx.QueryRow(`SELECT id FROM groups WHERE name = ? ORDER BY status = 'active' DESC, created DESC LIMIT 1`, nameOrID).Scan(&id)
 	})
 	if errors.Is(err, store.ErrNoRows) {
 		return nil, fmt.Errorf("%w: %q", ErrUnknownGroup, nameOrID)
@@ -352,7 +362,7 @@ func (c *Client) CreateGroup(ctx context.Context, name string, members []string)
 	if err != nil {
 		return Group{}, err
 	}
-	g := &group{id: make([]byte, groupIDSize), name: name, creator: true}
+	g := &group{id: make([]byte, groupIDSize), name: name, creator: true, inviter: c.me.account}
 	rand.Read(g.id)
 	err = c.step(ctx, func(s *step) error {
 		var n int
@@ -371,7 +381,7 @@ func (c *Client) CreateGroup(ctx context.Context, name string, members []string)
 			return err
 		}
 		s.then(func() {
-			c.groups[string(g.id)] = g
+			c.setGroup(g)
 		})
 		if err := s.emit(Event{Kind: EventGroup, Group: g.ref(), Change: "created"}); err != nil {
 			return err
@@ -574,7 +584,7 @@ func (c *Client) LeaveGroup(ctx context.Context, nameOrID string) error {
 // Groups lists the groups the client is or was in.
 func (c *Client) Groups(ctx context.Context) ([]Group, error) {
 	var ids [][]byte
-	err := c.db.View(ctx, func(tx *store.Tx) error {
+	err := c.view(ctx, func(tx *store.Tx) error {
 		rows, err := tx.Query(`SELECT id FROM groups ORDER BY created`)
 		if err != nil {
 			return err
@@ -620,7 +630,7 @@ func (c *Client) groupByID(ctx context.Context, id []byte) (Group, error) {
 	}
 	c.mu.Unlock()
 	out := Group{GroupRef: GroupRef{ID: hex.EncodeToString(id)}, Members: []Member{}}
-	err := c.db.View(ctx, func(tx *store.Tx) error {
+	err := c.view(ctx, func(tx *store.Tx) error {
 		var cid groups.CID
 		if err := tx.QueryRow(`SELECT name, status, creator, head FROM groups WHERE id = ?`, id).Scan(&out.Name, &out.Status, &out.Creator, &cid); err != nil {
 			return err

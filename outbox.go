@@ -70,7 +70,7 @@ func (c *Client) pump(ctx context.Context) (next time.Time, err error) {
 		}
 	}
 	var due *int64
-	err = c.db.View(ctx, func(tx *store.Tx) error {
+	err = c.view(ctx, func(tx *store.Tx) error {
 		return tx.QueryRow(`SELECT MIN(due) FROM outbox WHERE tag IS NOT NULL`).Scan(&due)
 	})
 	if due != nil && time.UnixMilli(*due).Before(next) {
@@ -84,7 +84,7 @@ func (c *Client) pump(ctx context.Context) (next time.Time, err error) {
 // were held for too long.
 func (c *Client) fill(ctx context.Context) error {
 	var convs []string
-	err := c.db.View(ctx, func(tx *store.Tx) error {
+	err := c.view(ctx, func(tx *store.Tx) error {
 		rows, err := tx.Query(`SELECT DISTINCT conv FROM outbox WHERE tag IS NULL`)
 		if err != nil {
 			return err
@@ -228,7 +228,7 @@ func (c *Client) publishDue(ctx context.Context) (more bool, err error) {
 		heard        bool
 	}
 	var batch []outgoing
-	err = c.db.View(ctx, func(tx *store.Tx) error {
+	err = c.view(ctx, func(tx *store.Tx) error {
 		rows, err := tx.Query(`SELECT id, attempts, message, conv, acked, tag, body, shard FROM outbox
 			WHERE tag IS NOT NULL AND due <= ? ORDER BY id LIMIT ?`, time.Now().UnixMilli(), publishBatch)
 		if err != nil {
@@ -482,6 +482,15 @@ func (s *step) releaseHeld(query string, args ...any) error {
 	return nil
 }
 
+// startHeld lets what is held wait from now on: while the client was closed,
+// nothing could come.
+func (s *step) startHeld() error {
+	if _, err := s.Exec(`UPDATE held SET at = ?`, s.unixMilli()); err != nil {
+		return err
+	}
+	return s.loadHeld()
+}
+
 // loadHeld notes whether anything is held.
 func (s *step) loadHeld() error {
 	var n int
@@ -536,7 +545,8 @@ func (s *step) expire() error {
 			return err
 		}
 	}
-	if _, err := s.Exec(`DELETE FROM history WHERE tag IN (SELECT tag FROM history ORDER BY stored DESC LIMIT -1 OFFSET ?)`, historyMax); err != nil {
+	if _, err := s.Exec(`DELETE FROM history WHERE stored <= (SELECT MAX(stored) FROM (SELECT stored, COUNT(*) OVER w AS n, SUM(length(envelope)) OVER w AS bytes
+		FROM history WINDOW w AS (ORDER BY stored DESC, tag ROWS UNBOUNDED PRECEDING)) WHERE n > ? OR bytes > ?)`, historyMax, historyBytes); err != nil {
 		return err
 	}
 	for _, expire := range []func() error{s.loadPrekeys, s.expireSessions, s.heal, s.expireEpochs} {

@@ -672,7 +672,7 @@ func (s *step) receivePair(session *ratchet.Session, e transport.Envelope, plain
 		s.c.dropped.content.Add(1)
 		return s.markSeen(e, nil, nil)
 	}
-	if content.Kind == KindReceipt {
+	if content.Kind == KindReceipt && !content.Read {
 		if err := s.markSeen(e, nil, nil); err != nil {
 			return err
 		}

@@ -124,7 +124,7 @@ func (c *Client) read(ctx context.Context, r route, p transport.Parked) bool {
 // one that was read, and comes again because its acknowledgement was lost.
 func (c *Client) repeated(ctx context.Context, e transport.Envelope) bool {
 	seen := false
-	err := c.db.View(ctx, func(tx *store.Tx) error {
+	err := c.view(ctx, func(tx *store.Tx) error {
 		return tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM seen WHERE hash = ?)`, e.ContentHash()).Scan(&seen)
 	})
 	if err != nil || !seen {

@@ -283,7 +283,7 @@ func (c *Client) serveRecord(ctx context.Context, _ peer.ID, key [32]byte) ([]by
 			return err
 		})
 	} else {
-		err = c.db.View(ctx, func(tx *store.Tx) error {
+		err = c.view(ctx, func(tx *store.Tx) error {
 			return tx.QueryRow(`SELECT record FROM records WHERE lookup = ? AND expires > ?`, key, time.Now().UnixMilli()).Scan(&record)
 		})
 	}
@@ -334,7 +334,8 @@ func (c *Client) keepRecord(ctx context.Context, _ peer.ID, key [32]byte, b []by
 			key, account.Bytes(), r.Bundle.Seq, int64(r.Bundle.Expiry)*1000, b, s.unixMilli()); err != nil {
 			return err
 		}
-		_, err = s.Exec(`DELETE FROM records WHERE lookup IN (SELECT lookup FROM records ORDER BY stored DESC LIMIT -1 OFFSET ?)`, maxRecords)
+		_, err = s.Exec(`DELETE FROM records WHERE lookup IN (SELECT lookup FROM records
+			ORDER BY acct IN (SELECT acct FROM accounts) DESC, stored DESC LIMIT -1 OFFSET ?)`, maxRecords) // strangers' go first
 		return err
 	})
 }

@@ -29,6 +29,8 @@ const (
 	historyFor = 7 * 24 * time.Hour
 	// historyMax is how many are kept at most.
 	historyMax = 100_000
+	// historyBytes bounds the sum of their lengths.
+	historyBytes = 1 << 30
 )
 
 // keepHistory keeps an envelope for members who missed it.
@@ -41,7 +43,7 @@ func (s *step) keepHistory(e transport.Envelope) error {
 // tag belongs to the group, and what it gets is ciphertext.
 func (c *Client) serveHistory(ctx context.Context, _ peer.ID, tags []transport.Tag) ([]transport.Envelope, error) {
 	var all []transport.Envelope
-	err := c.db.View(ctx, func(tx *store.Tx) error {
+	err := c.view(ctx, func(tx *store.Tx) error {
 		for _, tag := range tags {
 			rows, err := tx.Query(`SELECT envelope FROM history WHERE tag = ?`, tag)
 			if err != nil {

@@ -164,9 +164,9 @@ func (s *step) enqueue(conv string, account *identity.Account, content Content, 
 	if visible {
 		message = content.ID[:]
 	}
-	// Receipts are not acknowledged: the sender of a message repeats it until
-	// one arrives.
-	acked := account != nil && content.Kind != KindReceipt
+	// Receipts of delivery are not acknowledged: the sender of a message repeats
+	// it until one arrives.
+	acked := account != nil && (content.Kind != KindReceipt || content.Read)
 	insert := func(wire MessageID, whole, b []byte) error {
 		_, err := s.Exec(`INSERT INTO outbox (conv, acct, wire, message, whole, content, acked) VALUES (?, ?, ?, ?, ?, ?, ?)`, conv, acct, wire[:], message, whole, b, acked)
 		return err

@@ -82,6 +82,7 @@ CREATE TABLE groups (
     name    TEXT NOT NULL,
     status  TEXT NOT NULL,        -- active, removed, left
     creator INTEGER NOT NULL,
+    inviter BLOB NOT NULL,        -- the account that made it, or sent the Welcome
     head    BLOB NOT NULL,        -- cid
     sealed  BLOB,                 -- NULL once removed
     created INTEGER NOT NULL,
