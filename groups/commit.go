@@ -70,8 +70,13 @@ type Staged struct {
 
 	old, next  *Group // next is nil if the commit removes this member
 	encryption secret.Key
-	oldRows    changes
+	key        *commitKey // nil for a PublicMessage
 }
+
+// commitKey names the key that a commit in a PrivateMessage was encrypted with.
+// What consuming it changes is worked out when the commit is merged: until then
+// other messages may move the sender's ratchets on.
+type commitKey struct{ leaf, generation uint32 }
 
 // Next returns the group as it will be when merged; nil if this member is
 // removed. It has no rows yet, so it can be looked at but not sent on.
@@ -86,8 +91,16 @@ func (s *Staged) Merge(rows Rows) (*Group, *Past, error) {
 	if s.next == nil {
 		return nil, nil, ErrRemoved
 	}
-	out := slices.Clone(s.oldRows)
-	if err := s.old.forget(rows, &out); err != nil {
+	var out changes
+	view := staged{rows, &out} // both take leaves out of one secret tree
+	if s.key != nil {
+		k, err := s.old.secretTree(view).at(ratchetHandshake, s.key.leaf, s.key.generation, &out)
+		if err != nil {
+			return nil, nil, err
+		}
+		k.key.Erase()
+	}
+	if err := s.old.forget(view, &out); err != nil {
 		return nil, nil, err
 	}
 	if err := out.write(rows, s.old.cid); err != nil {
@@ -117,14 +130,11 @@ func (g *Group) Prepare(rows Rows, o CommitOptions) (*Staged, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := list.apply()
+	a, psks, spoilers, err := list.settle(o.PSK)
 	if err != nil {
 		return nil, err
 	}
-	psks, err := g.lookup(a.psks, o.PSK)
-	if err != nil {
-		return nil, err
-	}
+	dropped = append(dropped, spoilers...)
 	path, signer, err := g.renew(a, &o)
 	if err != nil {
 		return nil, err

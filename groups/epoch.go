@@ -119,7 +119,7 @@ func (e *epoch) unprotect(rows Rows, from members, msg []byte) (*Application, er
 	if m.wireFormat != WirePrivateMessage || m.private.contentType != ContentApplication {
 		return nil, fmt.Errorf("%w: not an application message", ErrMalformed)
 	}
-	a, sender, out, err := e.decrypt(rows, from, m.private)
+	a, sender, _, out, err := e.decrypt(rows, from, m.private)
 	if err != nil {
 		return nil, err
 	}
@@ -131,9 +131,9 @@ func (e *epoch) unprotect(rows Rows, from members, msg []byte) (*Application, er
 }
 
 // decrypt opens and verifies a PrivateMessage, and stages the consumption of
-// its key.
-func (e *epoch) decrypt(rows Rows, from members, m *privateMessage) (*authContent, Member, changes, error) {
-	fail := func(err error) (*authContent, Member, changes, error) { return nil, Member{}, nil, err }
+// its key, whose generation it returns.
+func (e *epoch) decrypt(rows Rows, from members, m *privateMessage) (*authContent, Member, uint32, changes, error) {
+	fail := func(err error) (*authContent, Member, uint32, changes, error) { return nil, Member{}, 0, nil, err }
 	if err := e.fits(m.groupID, m.epoch); err != nil {
 		return fail(err)
 	}
@@ -161,7 +161,7 @@ func (e *epoch) decrypt(rows Rows, from members, m *privateMessage) (*authConten
 	if err := a.verify(e.suite, sender.SignatureKey, e.context); err != nil {
 		return fail(err)
 	}
-	return a, sender, out, nil
+	return a, sender, sd.generation, out, nil
 }
 
 func (e *epoch) application(a *authContent, sender Member, msg []byte) (*Application, error) {

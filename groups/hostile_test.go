@@ -61,6 +61,7 @@ func TestHostileCommits(t *testing.T) {
 	remove := func(leaf LeafIndex) *Proposal { return &Proposal{Type: ProposalRemove, Remove: leaf} }
 	add := &Proposal{Type: ProposalAdd, Add: dave.kp}
 	psk := &Proposal{Type: ProposalPSK, PSK: PreSharedKeyID{Type: PSKExternal, ID: []byte("x"), Nonce: make([]byte, 32)}}
+	short := &Proposal{Type: ProposalPSK, PSK: PreSharedKeyID{Type: PSKExternal, ID: []byte("x"), Nonce: make([]byte, 31)}}
 	context := &Proposal{Type: ProposalGroupContextExtensions, Extensions: g.Extensions()}
 	m, err := parseMessage(alice.prepare(CommitOptions{}).Commit)
 	if err != nil {
@@ -82,6 +83,7 @@ func TestHostileCommits(t *testing.T) {
 		"add of a member":          {[]*Proposal{{Type: ProposalAdd, Add: carol.kp}}, nil, ErrDuplicate},
 		"psk twice":                {[]*Proposal{psk, psk}, path, ErrDuplicate},
 		"psk nobody has":           {[]*Proposal{psk}, path, ErrUnknownPSK},
+		"psk with a short nonce":   {[]*Proposal{short}, path, ErrProposal},
 		"context twice":            {[]*Proposal{context, context}, path, ErrDuplicate},
 		"no roles":                 {[]*Proposal{{Type: ProposalGroupContextExtensions}}, path, ErrRoles},
 		"re-init":                  {[]*Proposal{{Type: ProposalReInit, ReInit: &ReInit{GroupID: []byte("g"), Version: 1, Suite: 1}}}, nil, ErrUnsupported},
@@ -320,5 +322,70 @@ func TestLastResort(t *testing.T) {
 	}
 	if _, err := ParseKeyPackage([]byte{0, 1, 0, 5}); !errors.Is(err, ErrMalformed) {
 		t.Fatal(err)
+	}
+}
+
+// An inviter can make an epoch of its own, in which everything fits but what
+// the members can do.
+func TestWelcomeBeyondCapabilities(t *testing.T) {
+	alice, bob := newPerson(t, 0), newPerson(t, 1)
+	alice.create(nil)
+	st := alice.prepare(CommitOptions{Add: []*KeyPackage{bob.kp}})
+	s := alice.group.suite
+	m, err := parseMessage(st.Welcome)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gs, err := m.welcome.open(s, bob.kp, bob.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		extension treekem.ExtensionType
+		want      error
+	}{"supported": {extensionLastResort, nil}, "unheard of": {0xBEEF, ErrCapabilities}} {
+		welcomed := bob.rewelcome(st.Welcome, alice.signer, func(i *groupInfo) {
+			i.context.extensions = append(i.context.extensions, Extension{Type: c.extension})
+			sec := scheduleFromJoiner(s, gs.joiner.Clone(), pskSecret(s, nil), i.context.append(nil))
+			i.confirmationTag = s.MAC(sec.confirmation, i.context.confirmedTranscriptHash)
+		})
+		if _, err := Join(MemoryRows{}, welcomed, JoinOptions{KeyPackage: bob.kp, Private: bob.private, Signer: bob.signer}); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// The padding of a PrivateMessage is zeros (RFC 9420, Section 6.3.1).
+func TestPaddingOfAPrivateMessage(t *testing.T) {
+	people := groupOf(t, 2, nil)
+	alice, bob := people[0], people[1]
+	g := alice.group
+	for _, c := range []struct {
+		padding []byte
+		want    error
+	}{{[]byte{0, 0, 1}, ErrMalformed}, {[]byte{1, 0}, ErrMalformed}, {[]byte{0, 0, 0}, nil}} {
+		var out changes
+		k, err := g.secretTree(alice.rows).next(ratchetApplication, uint32(g.self), &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := AppHeader{}
+		a := &authContent{wireFormat: WirePrivateMessage, content: &framedContent{
+			groupID: g.groupID, epoch: g.number, sender: member(uint32(g.self)), authenticatedData: h.marshal(),
+			contentType: ContentApplication, application: []byte("x"),
+		}}
+		if err := a.sign(g.suite, g.signer, g.context); err != nil {
+			t.Fatal(err)
+		}
+		m := protectPrivate(g.suite, g.senderData, k, a)
+		sd := senderData{leaf: uint32(g.self), generation: k.generation}
+		plain := append(a.auth.append(a.content.appendBody(nil), ContentApplication), c.padding...)
+		m.private.ciphertext = g.suite.AEAD().Seal(nil, k.key, guarded(k.nonce, sd.reuseGuard), plain, m.private.appendAAD(nil))
+		key, nonce := senderDataCipher(g.suite, g.senderData, m.private.ciphertext)
+		data := wire.AppendUint32(wire.AppendUint32(nil, sd.leaf), sd.generation)
+		m.private.encryptedSenderData = g.suite.AEAD().Seal(nil, key, nonce, append(data, sd.reuseGuard[:]...), m.private.appendSenderAAD(nil))
+		if _, err := bob.group.Unprotect(bob.rows, m.marshal()); !errors.Is(err, c.want) {
+			t.Errorf("padding %x: got %v, want %v", c.padding, err, c.want)
+		}
 	}
 }

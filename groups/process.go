@@ -40,13 +40,16 @@ func (g *Group) Process(rows Rows, msg []byte, o ProcessOptions) (*Received, err
 	var (
 		a      *authContent
 		sender Member
+		key    *commitKey
 		out    changes
 	)
 	switch m.wireFormat {
 	case WirePublicMessage:
 		a, sender, err = g.openPublic(m.public)
 	case WirePrivateMessage:
-		a, sender, out, err = g.decrypt(rows, g, m.private)
+		key = new(commitKey)
+		a, sender, key.generation, out, err = g.decrypt(rows, g, m.private)
+		key.leaf = uint32(sender.Leaf)
 	default:
 		return nil, fmt.Errorf("%w: not a message within a group", ErrMalformed)
 	}
@@ -62,7 +65,7 @@ func (g *Group) Process(rows Rows, msg []byte, o ProcessOptions) (*Received, err
 	default:
 		// The key of an encrypted commit is consumed when the commit is merged.
 		if r.Commit, err = g.stage(rows, a, sender, msg, o); err == nil {
-			r.Commit.oldRows = out
+			r.Commit.key = key
 		}
 		out = nil
 	}

@@ -305,6 +305,71 @@ func (l *proposalList) apply() (*applied, error) {
 	return a, nil
 }
 
+// settle applies the list for an own commit. Pending proposals that are valid by
+// themselves, and spoil the commit all the same, are left out: no member may be
+// able to stop all commits by a proposal, such as an update to a key that is in
+// use elsewhere in the tree. The error is that of what is not pending.
+func (l *proposalList) settle(source PSKSource) (a *applied, psks []psk, dropped []error, err error) {
+	kept, pending := make([]listed, 0, len(l.items)), make([]listed, 0, len(l.items))
+	for _, it := range l.items {
+		if it.ref == nil {
+			kept = append(kept, it)
+		} else {
+			pending = append(pending, it)
+		}
+	}
+	a, psks, err = l.try(l.items, source)
+	if err == nil || len(pending) == 0 {
+		return a, psks, nil, err
+	}
+	if a, psks, err = l.try(kept, source); err != nil {
+		return nil, nil, nil, err
+	}
+	// Few spoil a commit, so halves are tried before single ones.
+	var add func(batch []listed)
+	add = func(batch []listed) {
+		more := slices.Concat(kept, batch)
+		b, found, err := l.try(more, source)
+		switch {
+		case err == nil:
+			kept, a, psks = more, b, found
+		case len(batch) == 1:
+			dropped = append(dropped, fmt.Errorf("proposal of leaf %d: %w", batch[0].sender, err))
+		default:
+			add(batch[:len(batch)/2])
+			add(batch[len(batch)/2:])
+		}
+	}
+	add(pending)
+	l.setItems(kept)
+	return a, psks, dropped, nil
+}
+
+// try applies some of the proposals, and checks what it can before the path.
+func (l *proposalList) try(items []listed, source PSKSource) (*applied, []psk, error) {
+	some := *l
+	some.setItems(items)
+	a, err := some.apply()
+	if err != nil {
+		return nil, nil, err
+	}
+	psks, err := l.g.lookup(a.psks, source)
+	if err != nil {
+		return nil, nil, err
+	}
+	return a, psks, checkMembers(a.tree, a.extensions, a.roles)
+}
+
+// setItems replaces the list by a part of it.
+func (l *proposalList) setItems(items []listed) {
+	l.items, l.extensions = items, nil
+	for _, it := range items {
+		if it.proposal.Type == ProposalGroupContextExtensions {
+			l.extensions = it.proposal
+		}
+	}
+}
+
 // lookup finds the pre-shared keys that a commit names. The head's own
 // resumption secret needs no source.
 func (g *Group) lookup(ids []PreSharedKeyID, source PSKSource) ([]psk, error) {

@@ -119,3 +119,20 @@ func (c changes) write(rows Rows, epoch CID) error {
 	}
 	return nil
 }
+
+// staged is rows as they will be when the changes collected so far, all of one
+// epoch, are written.
+type staged struct {
+	Rows
+	out *changes
+}
+
+// Get implements [Rows].
+func (s staged) Get(epoch CID, key RowKey) ([]byte, error) {
+	for i := len(*s.out) - 1; i >= 0; i-- {
+		if c := (*s.out)[i]; c.key == key {
+			return c.value, nil
+		}
+	}
+	return s.Rows.Get(epoch, key)
+}

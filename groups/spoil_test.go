@@ -1,0 +1,177 @@
+package groups
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/parley-im/parley/internal/secret"
+	"github.com/parley-im/parley/internal/suite"
+	"github.com/parley-im/parley/internal/wire"
+	"github.com/parley-im/parley/treekem"
+)
+
+// proposeLeaf makes an Update proposal with any keys, which its sender need not
+// have the private halves of.
+func (p *person) proposeLeaf(signer suite.SigningKey, encryptionKey []byte) []byte {
+	p.tb.Helper()
+	g := p.group
+	old, ok := g.tree.Leaf(g.self)
+	if !ok {
+		p.tb.Fatal("no leaf")
+	}
+	l := old.Clone()
+	l.Source, l.Lifetime, l.ParentHash = treekem.SourceUpdate, treekem.Lifetime{}, nil
+	l.EncryptionKey = encryptionKey
+	if err := l.Sign(g.suite, signer, g.groupID, g.self); err != nil {
+		p.tb.Fatal(err)
+	}
+	msg, err := g.propose(MemoryRows{}, &Proposal{Type: ProposalUpdate, Update: l}, nil)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	return msg
+}
+
+// parentKey returns the key of the n-th node of the tree, a parent.
+func parentKey(t *testing.T, tree *treekem.Tree, n int) []byte {
+	t.Helper()
+	r := wire.NewReader(tree.Append(nil)).Sub()
+	for i := 0; r.More(); i++ {
+		if !r.Optional() {
+			continue
+		}
+		if kind := r.Uint8(); kind == 1 {
+			treekem.ReadLeafNode(r)
+		} else if p := treekem.ReadParentNode(r); i == n {
+			return p.EncryptionKey
+		}
+	}
+	t.Fatalf("node %d is blank", n)
+	return nil
+}
+
+// What is wrong with a proposal shows in these cases only when it is applied
+// with the rest. It is left out, and neither the commit nor what others have
+// proposed suffers.
+func TestSpoilersOfTheWhole(t *testing.T) {
+	anyone := &Roles{Add: Members, Remove: Members, Configure: Members, Commit: Members}
+	fresh := func(p *person) []byte {
+		k, err := p.group.suite.GenerateHPKEKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.Public()
+	}
+	for name, c := range map[string]struct {
+		spoil func(people []*person) []byte // by the third
+		want  error
+	}{
+		"a friend's signature key": {func(p []*person) []byte {
+			return p[2].proposeLeaf(p[1].signer, fresh(p[2]))
+		}, ErrDuplicate},
+		"a parent's key": {func(p []*person) []byte {
+			return p[2].proposeLeaf(p[2].signer, parentKey(t, p[2].group.tree, 13))
+		}, ErrDuplicate},
+		"a key that nobody knows": {func(p []*person) []byte {
+			id := PreSharedKeyID{Type: PSKExternal, ID: []byte("x"), Nonce: make([]byte, 32)}
+			msg, err := p[2].group.propose(p[2].rows, &Proposal{Type: ProposalPSK, PSK: id}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return msg
+		}, ErrUnknownPSK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			people := groupOf(t, 8, anyone)
+			commitAll(people[6], append(people[:6:6], people[7]), CommitOptions{}) // sets node 13
+			alice := people[0]
+			good := make([][]byte, 0, 3)
+			for _, p := range people[3:6] {
+				msg, err := p.group.ProposeUpdate(p.rows, nil, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				good = append(good, msg)
+			}
+			for i, msg := range [][]byte{good[0], c.spoil(people), good[1], good[2]} {
+				for k, p := range people {
+					if sender := []int{3, 2, 4, 5}[i]; k != sender {
+						p.process(msg)
+					}
+				}
+			}
+			st := commitAll(alice, people[1:], CommitOptions{})
+			if len(st.Changes.Updated) != 3 || len(st.Changes.Dropped) != 1 || !errors.Is(st.Changes.Dropped[0], c.want) {
+				t.Fatalf("updated %d, dropped %v", len(st.Changes.Updated), st.Changes.Dropped)
+			}
+			agree(t, people...)
+		})
+	}
+}
+
+// commitPrivately makes a commit of one Add, without a path, as a
+// PrivateMessage. Parley reads such commits, and does not make them.
+func (p *person) commitPrivately(joiner *person) []byte {
+	p.tb.Helper()
+	g := p.group
+	fail := func(err error) {
+		p.tb.Helper()
+		if err != nil {
+			p.tb.Fatal(err)
+		}
+	}
+	add := &Proposal{Type: ProposalAdd, Add: joiner.kp}
+	list, err := g.newProposalList(g.self)
+	fail(err)
+	fail(list.add(listed{proposal: add, sender: g.self}))
+	ap, err := list.apply()
+	fail(err)
+	a := &authContent{wireFormat: WirePrivateMessage, content: &framedContent{
+		groupID: g.groupID, epoch: g.number, sender: member(uint32(g.self)),
+		contentType: ContentCommit, commit: &commit{proposals: byValue(add)},
+	}}
+	fail(a.sign(g.suite, g.signer, g.context))
+	gc := g.provisional(ap)
+	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, a)
+	sec := g.schedule(g.init, secret.Key{}, nil, gc)
+	a.auth.confirmationTag = g.suite.MAC(sec.confirmation, gc.confirmedTranscriptHash)
+	var out changes
+	k, err := g.secretTree(p.rows).next(ratchetHandshake, uint32(g.self), &out)
+	fail(err)
+	fail(out.write(p.rows, g.cid))
+	return protectPrivate(g.suite, g.senderData, k, a).marshal()
+}
+
+// The key of an encrypted commit is consumed by the merge, which must not bring
+// back what was consumed since the commit was checked, nor leave a secret from
+// which another was derived.
+func TestMergeOfAPrivateCommit(t *testing.T) {
+	for name, between := range map[string]bool{"at once": false, "after a message": true} {
+		t.Run(name, func(t *testing.T) {
+			people := groupOf(t, 2, nil)
+			alice, bob := people[0], people[1]
+			app, late := alice.say("hello"), alice.say("late")
+			cid := bob.group.cid
+			staged := bob.process(alice.commitPrivately(newPerson(t, 9))).Commit
+			if between {
+				bob.process(app)
+			}
+			bob.merge(staged)
+			for key := range bob.rows[cid] {
+				if key[0] == rowNode {
+					t.Errorf("node %x of the secret tree is left, though both leaves were taken", string(key))
+				}
+			}
+			past := bob.past[0]
+			if got, err := past.Unprotect(bob.rows, late); err != nil || string(got.Plaintext) != "late" {
+				t.Fatalf("late message: %v", err)
+			}
+			if _, err := past.Unprotect(bob.rows, app); between != errors.Is(err, ErrReplay) {
+				t.Fatalf("first message: %v", err)
+			}
+			if _, err := past.Unprotect(bob.rows, app); !errors.Is(err, ErrReplay) {
+				t.Fatalf("first message again: %v", err)
+			}
+		})
+	}
+}
