@@ -76,6 +76,8 @@ type Client struct {
 	nodes        map[identity.Account]peer.ID // whose node is known
 	suspects     map[ratchet.ID]suspect       // sessions that the other side may have lost
 
+	caughtUp bool // peers were asked for what was missed, since there are any
+
 	strangersNew   int // admitted since strangersSince
 	strangersSince time.Time
 	acks           map[identity.Account][]MessageID
@@ -233,7 +235,7 @@ func (c *Client) Connect(ctx context.Context, addrs ...string) error {
 	if c.node == nil {
 		return transport.ErrClosed
 	}
-	return c.node.Connect(ctx, addrs...)
+	return closed(c.node.Connect(ctx, addrs...))
 }
 
 // step is one change of the client's state: a transaction, and what is to be
@@ -251,9 +253,9 @@ func (c *Client) view(ctx context.Context, fn func(*store.Tx) error) error {
 	return closed(c.db.View(ctx, fn))
 }
 
-// closed adds ErrClosed to the store's own.
+// closed adds ErrClosed to those of the store and the node.
 func closed(err error) error {
-	if errors.Is(err, store.ErrClosed) {
+	if errors.Is(err, store.ErrClosed) || errors.Is(err, transport.ErrClosed) {
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	}
 	return err

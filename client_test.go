@@ -257,3 +257,48 @@ func TestGroupLife(t *testing.T) {
 		}
 	}
 }
+
+func TestClosed(t *testing.T) {
+	w := newWorld(t)
+	alice := w.join("alice")
+	if _, err := alice.CreateGroup(t.Context(), "ops", nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, done := t.Context(), make(chan error)
+	go func() {
+		for _, err := range alice.Subscribe(ctx, 0) {
+			if err != nil {
+				done <- err
+			}
+		}
+	}()
+	addr := alice.node.Addrs()[0]
+	if err := alice.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.Is(err, ErrClosed) {
+		t.Errorf("the subscription ends with %v", err)
+	}
+	for name, call := range map[string]func() error{
+		"Send": func() error {
+			_, err := alice.Send(ctx, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", Text("x"), SendOptions{})
+			return err
+		},
+		"SendGroup":   func() error { _, err := alice.SendGroup(ctx, "ops", Text("x"), SendOptions{}); return err },
+		"CreateGroup": func() error { _, err := alice.CreateGroup(ctx, "more", nil); return err },
+		"Groups":      func() error { _, err := alice.Groups(ctx); return err },
+		"Group":       func() error { _, err := alice.Group(ctx, "ops"); return err },
+		"Messages":    func() error { _, err := alice.Messages(ctx, "ops", 1); return err },
+		"Message":     func() error { _, err := alice.Message(ctx, MessageID{}); return err },
+		"Wait":        func() error { _, err := alice.Wait(ctx, MessageID{}, Sent); return err },
+		"Connect":     func() error { return alice.Connect(ctx, addr) },
+		"LeaveGroup":  func() error { return alice.LeaveGroup(ctx, "ops") },
+	} {
+		if err := call(); !errors.Is(err, ErrClosed) {
+			t.Errorf("%s: %v, want ErrClosed", name, err)
+		}
+	}
+	if err := alice.Close(); err != nil {
+		t.Errorf("a second Close: %v", err)
+	}
+}

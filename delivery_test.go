@@ -12,6 +12,7 @@ import (
 
 	"github.com/parley-im/parley/internal/secp"
 	"github.com/parley-im/parley/internal/store"
+	"github.com/parley-im/parley/ratchet"
 	"github.com/parley-im/parley/transport"
 )
 
@@ -280,5 +281,92 @@ func TestRepairAsksMembersOnly(t *testing.T) {
 	carol.repair(t.Context())
 	if n := asked.Load(); n != 0 {
 		t.Errorf("a stranger was asked %d times", n)
+	}
+}
+
+// A receipt of reading reaches an author who was away when it was sent.
+func TestReadReceiptReachesWhoWasAway(t *testing.T) {
+	w := newWorld(t)
+	carol, alice, bob := w.join("carol"), w.join("alice"), w.join("bob")
+	w.connected(alice, bob, carol)
+	r := alice.say("bob.eth", "read me")
+	bob.until("it", heard("read me"))
+	alice.wait(r, Delivered)
+	alice.Close()
+	read, err := bob.Send(t.Context(), "alice.eth", Content{Kind: KindReceipt, Refs: []MessageID{r.ID}, Read: true}, SendOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob.wait(read, Sent) // carol heard it
+	alice.open()
+	alice.wait(r, Read)
+	bob.wait(read, Delivered)
+}
+
+// What one conversation cannot encrypt holds up no other: here the record of a
+// contact whose prekeys do not serve.
+func TestOneConversationHoldsUpNoOther(t *testing.T) {
+	w := newWorld(t)
+	alice, bob, eve := w.join("alice"), w.join("bob"), w.join("eve")
+	w.connected(alice, bob, eve)
+	record, err := alice.fetchPatiently(t.Context(), eve.account())
+	if err != nil {
+		t.Fatal(err)
+	}
+	record.Bundle.KEMPrekey.Key = [len(record.Bundle.KEMPrekey.Key)]byte{0: 0xff, 1: 0xff, 2: 0xff}
+	alice.mu.Lock()
+	alice.wantRecord(eve.account()).take(record, time.Now())
+	alice.mu.Unlock()
+	alice.say("eve.eth", "does not go")
+	alice.wait(alice.say("bob.eth", "goes"), Delivered)
+}
+
+// A contact who skips as many messages as it may, again and again, does not
+// grow the index without end.
+func TestSkippedKeysLeaveTheIndex(t *testing.T) {
+	const skip = ratchet.MaxSkip
+	w := newWorld(t)
+	alice, bob := w.join("alice"), w.join("bob")
+	w.connected(alice, bob)
+	w.meet(alice, bob)
+	alice.offline()
+	bob.offline()
+	alice.say("bob.eth", "begin")
+	bob.takesAll(alice.encryptAll())
+	alice.takesAll(bob.encryptAll())
+	var id ratchet.ID
+	for id = range alice.sessions {
+	}
+	before := bob.index.Len()
+	session := alice.sessions[id]
+	for i := range 4 {
+		var m ratchet.Message
+		for range skip {
+			content := Text("x")
+			content.ID = NewMessageID()
+			b, err := content.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if session, m, err = session.Encrypt(b, nil, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e, err := transport.NewEnvelope(transport.Tag(m.Tag), m.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Far ahead of the window, as it is found by who looks for it.
+		if err := bob.step(t.Context(), func(s *step) error {
+			return s.receiveOn(bob.sessions[id], e, m.Tag, m.Body)
+		}); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+	}
+	if n := bob.count(`SELECT COUNT(*) FROM skipped`); n > ratchet.MaxStored {
+		t.Errorf("%d skipped keys are stored", n)
+	}
+	if grown := bob.index.Len() - before; grown > ratchet.MaxStored+2*pairWindow {
+		t.Errorf("the index has grown by %d tags", grown)
 	}
 }

@@ -104,9 +104,19 @@ func (s *step) groupEnvelope(g *group, row int64, sealed *groups.Sealed) error {
 }
 
 // fillGroup encrypts what waits for a group, if all its members are who they
-// say. Until then it waits: what cannot be unsaid is not said to strangers.
+// say. Until then it waits: what cannot be unsaid is not said to strangers. It
+// waits too while nobody can hear it, and until those who can have been asked
+// for what was missed: the group may have moved on, and forgets epochs.
 func (s *step) fillGroup(g *group) error {
-	if len(g.untrusted) > 0 || g.restored {
+	if len(g.untrusted) > 0 || g.restored || s.c.node == nil {
+		return nil
+	}
+	if s.c.node.ShardPeers(s.c.shardOf(g.id)) == 0 {
+		s.then(func() { s.c.caughtUp = false })
+		return nil
+	}
+	if !s.c.caughtUp {
+		s.then(func() { wake(s.c.wakeRepair) })
 		return nil
 	}
 	waiting, err := s.unencrypted(g.conv(), false, publishBatch)

@@ -10,7 +10,8 @@ import (
 // Errors of the client. Those of the packages below (identity.ErrNameNotFound,
 // store.ErrPassphrase, …) come through wrapped, so errors.Is finds them.
 var (
-	// ErrClosed is returned by every method of a Client after Close.
+	// ErrClosed is returned by the methods of a Client after Close, by all that
+	// read or change the profile or use the network.
 	ErrClosed = errors.New("parley: client is closed")
 	// ErrNoResolver is returned for an ENS name when the client was opened
 	// without an RPC endpoint; addresses work without one.

@@ -307,8 +307,9 @@ func (c *Client) conversation(ctx context.Context, s string) (string, error) {
 	case errors.Is(err, identity.ErrNameUnavailable) || errors.As(err, new(*PinChangedError)):
 		return "", err // it is a peer's name, and nothing else
 	}
-	if id, groupErr := c.groupID(ctx, s); groupErr == nil {
-		return groupConv(id), nil
+	id, groupErr := c.groupID(ctx, s)
+	if errors.Is(groupErr, ErrUnknownGroup) {
+		return "", err
 	}
-	return "", err
+	return groupConv(id), groupErr
 }

@@ -94,6 +94,12 @@ func (c *Client) repairLoop(ctx context.Context) {
 				break
 			}
 		}
+		if len(c.node.Peers()) > 0 {
+			c.mu.Lock()
+			c.caughtUp = true
+			c.mu.Unlock()
+			wake(c.wakePump)
+		}
 		timer.Reset(wait)
 	}
 }
