@@ -2,8 +2,6 @@ package groups
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -13,21 +11,6 @@ import (
 	"github.com/parley-im/parley/internal/wire"
 	"github.com/parley-im/parley/treekem"
 )
-
-// hexBytes is binary data in a vector file.
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalJSON(b []byte) error {
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return err
-	}
-	d, err := hex.DecodeString(s)
-	*h = d
-	return err
-}
-
-func (h hexBytes) key() secret.Key { return secret.Copy(h) }
 
 // suiteCase is what all vectors that depend on a suite begin with.
 type suiteCase struct {
@@ -76,38 +59,38 @@ func equal(t *testing.T, what string, got, want []byte) {
 
 func TestVectorsKeySchedule(t *testing.T) {
 	type epochCase struct {
-		CommitSecret            hexBytes `json:"commit_secret"`
-		PSKSecret               hexBytes `json:"psk_secret"`
-		TreeHash                hexBytes `json:"tree_hash"`
-		ConfirmedTranscriptHash hexBytes `json:"confirmed_transcript_hash"`
-		GroupContext            hexBytes `json:"group_context"`
-		JoinerSecret            hexBytes `json:"joiner_secret"`
-		WelcomeSecret           hexBytes `json:"welcome_secret"`
-		InitSecret              hexBytes `json:"init_secret"`
-		SenderDataSecret        hexBytes `json:"sender_data_secret"`
-		EncryptionSecret        hexBytes `json:"encryption_secret"`
-		ExporterSecret          hexBytes `json:"exporter_secret"`
-		EpochAuthenticator      hexBytes `json:"epoch_authenticator"`
-		ExternalSecret          hexBytes `json:"external_secret"`
-		ConfirmationKey         hexBytes `json:"confirmation_key"`
-		MembershipKey           hexBytes `json:"membership_key"`
-		ResumptionPSK           hexBytes `json:"resumption_psk"`
-		ExternalPub             hexBytes `json:"external_pub"`
+		CommitSecret            vectors.Hex `json:"commit_secret"`
+		PSKSecret               vectors.Hex `json:"psk_secret"`
+		TreeHash                vectors.Hex `json:"tree_hash"`
+		ConfirmedTranscriptHash vectors.Hex `json:"confirmed_transcript_hash"`
+		GroupContext            vectors.Hex `json:"group_context"`
+		JoinerSecret            vectors.Hex `json:"joiner_secret"`
+		WelcomeSecret           vectors.Hex `json:"welcome_secret"`
+		InitSecret              vectors.Hex `json:"init_secret"`
+		SenderDataSecret        vectors.Hex `json:"sender_data_secret"`
+		EncryptionSecret        vectors.Hex `json:"encryption_secret"`
+		ExporterSecret          vectors.Hex `json:"exporter_secret"`
+		EpochAuthenticator      vectors.Hex `json:"epoch_authenticator"`
+		ExternalSecret          vectors.Hex `json:"external_secret"`
+		ConfirmationKey         vectors.Hex `json:"confirmation_key"`
+		MembershipKey           vectors.Hex `json:"membership_key"`
+		ResumptionPSK           vectors.Hex `json:"resumption_psk"`
+		ExternalPub             vectors.Hex `json:"external_pub"`
 		Exporter                struct {
-			Label   string   `json:"label"`
-			Context hexBytes `json:"context"`
-			Length  int      `json:"length"`
-			Secret  hexBytes `json:"secret"`
+			Label   string      `json:"label"`
+			Context vectors.Hex `json:"context"`
+			Length  int         `json:"length"`
+			Secret  vectors.Hex `json:"secret"`
 		} `json:"exporter"`
 	}
 	type vector struct {
 		suiteCase
-		GroupID           hexBytes    `json:"group_id"`
-		InitialInitSecret hexBytes    `json:"initial_init_secret"`
+		GroupID           vectors.Hex `json:"group_id"`
+		InitialInitSecret vectors.Hex `json:"initial_init_secret"`
 		Epochs            []epochCase `json:"epochs"`
 	}
 	eachCase(t, "mls/key-schedule.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
-		initSecret := v.InitialInitSecret.key()
+		initSecret := secret.Copy(v.InitialInitSecret)
 		for i, e := range v.Epochs {
 			gc := groupContext{
 				suite: s.ID(), groupID: v.GroupID, epoch: uint64(i),
@@ -115,16 +98,16 @@ func TestVectorsKeySchedule(t *testing.T) {
 			}
 			context := gc.append(nil)
 			equal(t, "group context", context, e.GroupContext)
-			joiner := joinerSecret(s, initSecret, e.CommitSecret.key(), context)
+			joiner := joinerSecret(s, initSecret, secret.Copy(e.CommitSecret), context)
 			equal(t, "joiner", joiner.Bytes(), e.JoinerSecret)
-			sec := scheduleFromJoiner(s, joiner, e.PSKSecret.key(), context)
+			sec := scheduleFromJoiner(s, joiner, secret.Copy(e.PSKSecret), context)
 			for _, c := range []struct {
 				name string
 				got  secret.Key
 				want []byte
 			}{
 				{"welcome", sec.welcome, e.WelcomeSecret},
-				{"welcome for joiners", welcomeSecret(s, joiner, e.PSKSecret.key()), e.WelcomeSecret},
+				{"welcome for joiners", welcomeSecret(s, joiner, secret.Copy(e.PSKSecret)), e.WelcomeSecret},
 				{"init", sec.init, e.InitSecret},
 				{"sender data", sec.senderData, e.SenderDataSecret},
 				{"encryption", sec.encryption, e.EncryptionSecret},
@@ -152,16 +135,16 @@ func TestVectorsPSKSecret(t *testing.T) {
 	type vector struct {
 		suiteCase
 		PSKs []struct {
-			ID    hexBytes `json:"psk_id"`
-			PSK   hexBytes `json:"psk"`
-			Nonce hexBytes `json:"psk_nonce"`
+			ID    vectors.Hex `json:"psk_id"`
+			PSK   vectors.Hex `json:"psk"`
+			Nonce vectors.Hex `json:"psk_nonce"`
 		} `json:"psks"`
-		PSKSecret hexBytes `json:"psk_secret"`
+		PSKSecret vectors.Hex `json:"psk_secret"`
 	}
 	eachCase(t, "mls/psk_secret.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
 		var psks []psk
 		for _, p := range v.PSKs {
-			psks = append(psks, psk{PreSharedKeyID{Type: PSKExternal, ID: p.ID, Nonce: p.Nonce}, p.PSK.key()})
+			psks = append(psks, psk{PreSharedKeyID{Type: PSKExternal, ID: p.ID, Nonce: p.Nonce}, secret.Copy(p.PSK)})
 		}
 		equal(t, "psk secret", pskSecret(s, psks).Bytes(), v.PSKSecret)
 	})
@@ -170,11 +153,11 @@ func TestVectorsPSKSecret(t *testing.T) {
 func TestVectorsTranscriptHashes(t *testing.T) {
 	type vector struct {
 		suiteCase
-		ConfirmationKey      hexBytes `json:"confirmation_key"`
-		AuthenticatedContent hexBytes `json:"authenticated_content"`
-		InterimBefore        hexBytes `json:"interim_transcript_hash_before"`
-		ConfirmedAfter       hexBytes `json:"confirmed_transcript_hash_after"`
-		InterimAfter         hexBytes `json:"interim_transcript_hash_after"`
+		ConfirmationKey      vectors.Hex `json:"confirmation_key"`
+		AuthenticatedContent vectors.Hex `json:"authenticated_content"`
+		InterimBefore        vectors.Hex `json:"interim_transcript_hash_before"`
+		ConfirmedAfter       vectors.Hex `json:"confirmed_transcript_hash_after"`
+		InterimAfter         vectors.Hex `json:"interim_transcript_hash_after"`
 	}
 	eachCase(t, "mls/transcript-hashes.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
 		r := wire.NewReader(v.AuthenticatedContent)
@@ -186,7 +169,7 @@ func TestVectorsTranscriptHashes(t *testing.T) {
 		confirmed := confirmedTranscriptHash(s, v.InterimBefore, a)
 		equal(t, "confirmed", confirmed, v.ConfirmedAfter)
 		equal(t, "interim", interimTranscriptHash(s, confirmed, a.auth.confirmationTag), v.InterimAfter)
-		if !s.VerifyMAC(v.ConfirmationKey.key(), confirmed, a.auth.confirmationTag) {
+		if !s.VerifyMAC(secret.Copy(v.ConfirmationKey), confirmed, a.auth.confirmationTag) {
 			t.Error("confirmation tag does not verify")
 		}
 	})
@@ -195,23 +178,23 @@ func TestVectorsTranscriptHashes(t *testing.T) {
 func TestVectorsSecretTree(t *testing.T) {
 	type vector struct {
 		suiteCase
-		EncryptionSecret hexBytes `json:"encryption_secret"`
+		EncryptionSecret vectors.Hex `json:"encryption_secret"`
 		SenderData       struct {
-			Secret     hexBytes `json:"sender_data_secret"`
-			Ciphertext hexBytes `json:"ciphertext"`
-			Key        hexBytes `json:"key"`
-			Nonce      hexBytes `json:"nonce"`
+			Secret     vectors.Hex `json:"sender_data_secret"`
+			Ciphertext vectors.Hex `json:"ciphertext"`
+			Key        vectors.Hex `json:"key"`
+			Nonce      vectors.Hex `json:"nonce"`
 		} `json:"sender_data"`
 		Leaves [][]struct {
-			Generation       uint32   `json:"generation"`
-			ApplicationKey   hexBytes `json:"application_key"`
-			ApplicationNonce hexBytes `json:"application_nonce"`
-			HandshakeKey     hexBytes `json:"handshake_key"`
-			HandshakeNonce   hexBytes `json:"handshake_nonce"`
+			Generation       uint32      `json:"generation"`
+			ApplicationKey   vectors.Hex `json:"application_key"`
+			ApplicationNonce vectors.Hex `json:"application_nonce"`
+			HandshakeKey     vectors.Hex `json:"handshake_key"`
+			HandshakeNonce   vectors.Hex `json:"handshake_nonce"`
 		} `json:"leaves"`
 	}
 	eachCase(t, "mls/secret-tree.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
-		key, nonce := senderDataCipher(s, v.SenderData.Secret.key(), v.SenderData.Ciphertext)
+		key, nonce := senderDataCipher(s, secret.Copy(v.SenderData.Secret), v.SenderData.Ciphertext)
 		equal(t, "sender data key", key.Bytes(), v.SenderData.Key)
 		equal(t, "sender data nonce", nonce, v.SenderData.Nonce)
 
@@ -222,7 +205,7 @@ func TestVectorsSecretTree(t *testing.T) {
 		rows := MemoryRows{}
 		tree := &secretTree{suite: s, leaves: width, rows: rows}
 		var first changes
-		tree.start(v.EncryptionSecret.key(), &first)
+		tree.start(secret.Copy(v.EncryptionSecret), &first)
 		if err := first.write(rows, CID{}); err != nil {
 			t.Fatal(err)
 		}
@@ -253,23 +236,23 @@ func TestVectorsSecretTree(t *testing.T) {
 func TestVectorsMessageProtection(t *testing.T) {
 	type vector struct {
 		suiteCase
-		GroupID                 hexBytes `json:"group_id"`
-		Epoch                   uint64   `json:"epoch"`
-		TreeHash                hexBytes `json:"tree_hash"`
-		ConfirmedTranscriptHash hexBytes `json:"confirmed_transcript_hash"`
-		SignaturePriv           hexBytes `json:"signature_priv"`
-		SignaturePub            hexBytes `json:"signature_pub"`
-		EncryptionSecret        hexBytes `json:"encryption_secret"`
-		SenderDataSecret        hexBytes `json:"sender_data_secret"`
-		MembershipKey           hexBytes `json:"membership_key"`
-		Proposal                hexBytes `json:"proposal"`
-		ProposalPriv            hexBytes `json:"proposal_priv"`
-		ProposalPub             hexBytes `json:"proposal_pub"`
-		Commit                  hexBytes `json:"commit"`
-		CommitPriv              hexBytes `json:"commit_priv"`
-		CommitPub               hexBytes `json:"commit_pub"`
-		Application             hexBytes `json:"application"`
-		ApplicationPriv         hexBytes `json:"application_priv"`
+		GroupID                 vectors.Hex `json:"group_id"`
+		Epoch                   uint64      `json:"epoch"`
+		TreeHash                vectors.Hex `json:"tree_hash"`
+		ConfirmedTranscriptHash vectors.Hex `json:"confirmed_transcript_hash"`
+		SignaturePriv           vectors.Hex `json:"signature_priv"`
+		SignaturePub            vectors.Hex `json:"signature_pub"`
+		EncryptionSecret        vectors.Hex `json:"encryption_secret"`
+		SenderDataSecret        vectors.Hex `json:"sender_data_secret"`
+		MembershipKey           vectors.Hex `json:"membership_key"`
+		Proposal                vectors.Hex `json:"proposal"`
+		ProposalPriv            vectors.Hex `json:"proposal_priv"`
+		ProposalPub             vectors.Hex `json:"proposal_pub"`
+		Commit                  vectors.Hex `json:"commit"`
+		CommitPriv              vectors.Hex `json:"commit_priv"`
+		CommitPub               vectors.Hex `json:"commit_pub"`
+		Application             vectors.Hex `json:"application"`
+		ApplicationPriv         vectors.Hex `json:"application_priv"`
 	}
 	const sender = 1
 	eachCase(t, "mls/message-protection.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
@@ -282,7 +265,7 @@ func TestVectorsMessageProtection(t *testing.T) {
 		newTree := func() *secretTree {
 			tree := &secretTree{suite: s, leaves: 2, rows: MemoryRows{}}
 			var first changes
-			tree.start(v.EncryptionSecret.key(), &first)
+			tree.start(secret.Copy(v.EncryptionSecret), &first)
 			if err := first.write(tree.rows, CID{}); err != nil {
 				t.Fatal(err)
 			}
@@ -295,7 +278,7 @@ func TestVectorsMessageProtection(t *testing.T) {
 				t.Fatal(err)
 			}
 			equal(t, "encoding", m.marshal(), encoded)
-			sd, err := openSenderData(s, v.SenderDataSecret.key(), m.private)
+			sd, err := openSenderData(s, secret.Copy(v.SenderDataSecret), m.private)
 			if err != nil || sd.leaf != sender {
 				t.Fatalf("sender %d, %v", sd.leaf, err)
 			}
@@ -320,7 +303,7 @@ func TestVectorsMessageProtection(t *testing.T) {
 				t.Fatal(err)
 			}
 			equal(t, "encoding", m.marshal(), encoded)
-			if err := checkPublic(s, v.MembershipKey.key(), m.public, context); err != nil {
+			if err := checkPublic(s, secret.Copy(v.MembershipKey), m.public, context); err != nil {
 				t.Fatal(err)
 			}
 			a := m.public.authenticated()
@@ -331,7 +314,7 @@ func TestVectorsMessageProtection(t *testing.T) {
 		}
 		for _, c := range []struct {
 			typ            ContentType
-			want, pub, prv hexBytes
+			want, pub, prv vectors.Hex
 		}{
 			{ContentProposal, v.Proposal, v.ProposalPub, v.ProposalPriv},
 			{ContentCommit, v.Commit, v.CommitPub, v.CommitPriv},
@@ -358,7 +341,7 @@ func TestVectorsMessageProtection(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			equal(t, "own private", body(openPriv(protectPrivate(s, v.SenderDataSecret.key(), k, again).marshal())), c.want)
+			equal(t, "own private", body(openPriv(protectPrivate(s, secret.Copy(v.SenderDataSecret), k, again).marshal())), c.want)
 			if c.pub == nil {
 				continue
 			}
@@ -368,7 +351,7 @@ func TestVectorsMessageProtection(t *testing.T) {
 			if err := again.sign(s, signer, context); err != nil {
 				t.Fatal(err)
 			}
-			equal(t, "own public", body(openPub(protectPublic(s, v.MembershipKey.key(), again, context).marshal())), c.want)
+			equal(t, "own public", body(openPub(protectPublic(s, secret.Copy(v.MembershipKey), again, context).marshal())), c.want)
 		}
 	})
 }
@@ -376,10 +359,10 @@ func TestVectorsMessageProtection(t *testing.T) {
 func TestVectorsWelcome(t *testing.T) {
 	type vector struct {
 		suiteCase
-		InitPriv   hexBytes `json:"init_priv"`
-		KeyPackage hexBytes `json:"key_package"`
-		SignerPub  hexBytes `json:"signer_pub"`
-		Welcome    hexBytes `json:"welcome"`
+		InitPriv   vectors.Hex `json:"init_priv"`
+		KeyPackage vectors.Hex `json:"key_package"`
+		SignerPub  vectors.Hex `json:"signer_pub"`
+		Welcome    vectors.Hex `json:"welcome"`
 	}
 	eachCase(t, "mls/welcome.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
 		kp, err := ParseKeyPackage(v.KeyPackage)
@@ -414,7 +397,7 @@ func TestVectorsWelcome(t *testing.T) {
 }
 
 func TestVectorsMessages(t *testing.T) {
-	var cases []map[string]hexBytes
+	var cases []map[string]vectors.Hex
 	vectors.JSON(t, "mls/messages.json", &cases)
 	if len(cases) == 0 {
 		t.Fatal("no cases")
@@ -500,8 +483,8 @@ func TestVectorsMessages(t *testing.T) {
 
 func TestVectorsDeserialization(t *testing.T) {
 	var cases []struct {
-		Header hexBytes `json:"vlbytes_header"`
-		Length int      `json:"length"`
+		Header vectors.Hex `json:"vlbytes_header"`
+		Length int         `json:"length"`
 	}
 	vectors.JSON(t, "mls/deserialization.json", &cases)
 	if len(cases) == 0 {
@@ -519,20 +502,20 @@ func TestVectorsDeserialization(t *testing.T) {
 type passiveClient struct {
 	suiteCase
 	ExternalPSKs []struct {
-		ID  hexBytes `json:"psk_id"`
-		PSK hexBytes `json:"psk"`
+		ID  vectors.Hex `json:"psk_id"`
+		PSK vectors.Hex `json:"psk"`
 	} `json:"external_psks"`
-	KeyPackage                hexBytes  `json:"key_package"`
-	SignaturePriv             hexBytes  `json:"signature_priv"`
-	EncryptionPriv            hexBytes  `json:"encryption_priv"`
-	InitPriv                  hexBytes  `json:"init_priv"`
-	Welcome                   hexBytes  `json:"welcome"`
-	RatchetTree               *hexBytes `json:"ratchet_tree"`
-	InitialEpochAuthenticator hexBytes  `json:"initial_epoch_authenticator"`
+	KeyPackage                vectors.Hex  `json:"key_package"`
+	SignaturePriv             vectors.Hex  `json:"signature_priv"`
+	EncryptionPriv            vectors.Hex  `json:"encryption_priv"`
+	InitPriv                  vectors.Hex  `json:"init_priv"`
+	Welcome                   vectors.Hex  `json:"welcome"`
+	RatchetTree               *vectors.Hex `json:"ratchet_tree"`
+	InitialEpochAuthenticator vectors.Hex  `json:"initial_epoch_authenticator"`
 	Epochs                    []struct {
-		Proposals          []hexBytes `json:"proposals"`
-		Commit             hexBytes   `json:"commit"`
-		EpochAuthenticator hexBytes   `json:"epoch_authenticator"`
+		Proposals          []vectors.Hex `json:"proposals"`
+		Commit             vectors.Hex   `json:"commit"`
+		EpochAuthenticator vectors.Hex   `json:"epoch_authenticator"`
 	} `json:"epochs"`
 }
 
@@ -540,7 +523,7 @@ func (v *passiveClient) run(t *testing.T, s *suite.Suite) {
 	source := func(id PreSharedKeyID) (secret.Key, bool) {
 		for _, p := range v.ExternalPSKs {
 			if id.Type == PSKExternal && bytes.Equal(p.ID, id.ID) {
-				return p.PSK.key(), true
+				return secret.Copy(p.PSK), true
 			}
 		}
 		return secret.Key{}, false
