@@ -112,7 +112,7 @@ const (
 
 // Event is one entry of the stream that Subscribe gives.
 type Event struct {
-	Cursor  Cursor    `json:"cursor,omitzero"` // in events; zero in lists
+	Cursor  Cursor    `json:"cursor"`
 	Kind    EventKind `json:"kind"`
 	Time    time.Time `json:"time"`
 	Message *Message  `json:"message,omitempty"`
