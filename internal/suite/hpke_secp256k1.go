@@ -73,7 +73,9 @@ func (s secpHPKE) seal(public, info, aad, plaintext []byte) (enc, ciphertext []b
 	if err != nil {
 		return nil, nil, err
 	}
-	key, nonce, _ := s.schedule(shared, info)
+	key, nonce, exporter := s.schedule(shared, info)
+	defer key.Erase()
+	clear(exporter)
 	return enc, s.aead.Seal(nil, key, nonce, plaintext, aad), nil
 }
 
@@ -82,7 +84,9 @@ func (s secpHPKE) open(k HPKEKey, enc, info, aad, ciphertext []byte) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	key, nonce, _ := s.schedule(shared, info)
+	key, nonce, exporter := s.schedule(shared, info)
+	defer key.Erase()
+	clear(exporter)
 	return s.aead.Open(nil, key, nonce, ciphertext, aad)
 }
 
@@ -104,17 +108,22 @@ func (s secpHPKE) exportFrom(k HPKEKey, enc, info []byte, context string, n int)
 
 // export is Section 5.3.
 func (s secpHPKE) export(shared, info []byte, context string, n int) []byte {
-	_, _, exporter := s.schedule(shared, info)
+	key, _, exporter := s.schedule(shared, info)
+	key.Erase()
+	defer clear(exporter)
 	return labelledExpand(s.suiteID(), exporter, "sec", []byte(context), n)
 }
 
-// schedule is KeySchedule in mode_base without PSK (Section 5.1).
+// schedule is KeySchedule in mode_base without PSK (Section 5.1). It overwrites
+// the shared secret.
 func (s secpHPKE) schedule(shared, info []byte) (key secret.Key, nonce, exporter []byte) {
 	id := s.suiteID()
 	context := []byte{0} // mode_base
 	context = append(context, labelledExtract(id, nil, "psk_id_hash", nil)...)
 	context = append(context, labelledExtract(id, nil, "info_hash", info)...)
 	sec := labelledExtract(id, shared, "secret", nil)
+	defer clear(sec)
+	clear(shared)
 	key = secret.New(labelledExpand(id, sec, "key", context, s.aead.keySize))
 	nonce = labelledExpand(id, sec, "base_nonce", context, NonceSize)
 	exporter = labelledExpand(id, sec, "exp", context, sha256.Size)
@@ -168,9 +177,12 @@ func decap(k HPKEKey, enc []byte) ([]byte, error) {
 	return extractAndExpand(dh, enc, own.Public()), nil
 }
 
-// extractAndExpand is ExtractAndExpand with kem_context = enc || pkR.
+// extractAndExpand is ExtractAndExpand with kem_context = enc || pkR. It erases
+// dh.
 func extractAndExpand(dh secret.Key, enc, public []byte) []byte {
+	defer dh.Erase()
 	prk := labelledExtract(kemID(), nil, "eae_prk", dh.Bytes())
+	defer clear(prk)
 	return labelledExpand(kemID(), prk, "shared_secret", slices.Concat(enc, public), sharedSecretNs)
 }
 
