@@ -9,6 +9,7 @@ import (
 
 	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/internal/suite"
+	"github.com/parley-im/parley/internal/wire"
 )
 
 // mutateTree returns a tree parsed anew from w's, with one node changed.
@@ -434,6 +435,61 @@ func TestCertificates(t *testing.T) {
 	for _, c := range []Credential{{CredentialX509, []byte{2, 1}}, Basic([]byte{2, 1, 2})} {
 		if _, err := c.Certificates(); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%v: %v", c, err)
+		}
+	}
+}
+
+// TestUnmergedLeaf is trees in which all parent hashes are right, because every
+// signer helped: leaf 2 is unmerged at the root, but not at node 5 between them,
+// or is blank.
+func TestUnmergedLeaf(t *testing.T) {
+	s := mustSuite(t, suite.X25519AES128GCMEd25519)
+	none := empty(s) // for its hashes
+	for name, c := range map[string]struct {
+		below []LeafIndex // unmerged at node 5
+		blank bool
+		want  error
+	}{"good": {[]LeafIndex{2}, false, nil}, "forgotten below": {nil, false, ErrTree}, "blank": {[]LeafIndex{2}, true, ErrTree}} {
+		var people [4]person
+		for i := range people {
+			people[i] = newPerson(t, s)
+		}
+		keys := map[NodeIndex][]byte{}
+		for _, x := range []NodeIndex{1, 3, 5} {
+			keys[x] = newPerson(t, s).key.Public()
+		}
+		commit := func(i LeafIndex, parentHash []byte) *LeafNode {
+			l := people[i].leaf
+			l.Source, l.Lifetime, l.ParentHash = SourceCommit, Lifetime{}, parentHash
+			if err := l.Sign(s, people[i].signer, testGroup, i); err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		blank := none.leafHash(2, nil)
+		beside := blank // leaf 3, when it made node 5
+		if c.below == nil {
+			beside = none.leafHash(2, people[2].leaf)
+		}
+		leaf3 := commit(3, none.parentHash(keys[5], nil, beside))
+		was := none.innerHash(&ParentNode{EncryptionKey: keys[5]}, blank, none.leafHash(3, leaf3))
+		left := &ParentNode{EncryptionKey: keys[1], ParentHash: none.parentHash(keys[3], nil, was)}
+		leaf0 := commit(0, none.parentHash(keys[1], left.ParentHash, none.leafHash(1, people[1].leaf)))
+		encoded := wire.AppendVecFunc(nil, func(b []byte) []byte {
+			b = leaf0.Append(append(b, 1, typeLeaf))
+			b = left.Append(append(b, 1, typeParent))
+			b = people[1].leaf.Append(append(b, 1, typeLeaf))
+			b = (&ParentNode{EncryptionKey: keys[3], UnmergedLeaves: []LeafIndex{2}}).Append(append(b, 1, typeParent))
+			if c.blank {
+				b = append(b, 0)
+			} else {
+				b = people[2].leaf.Append(append(b, 1, typeLeaf))
+			}
+			b = (&ParentNode{EncryptionKey: keys[5], UnmergedLeaves: c.below}).Append(append(b, 1, typeParent))
+			return leaf3.Append(append(b, 1, typeLeaf))
+		})
+		if err := mustParse(t, s, encoded).Validate(testGroup); !errors.Is(err, c.want) || (err != nil) != (c.want != nil) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 }
