@@ -140,6 +140,14 @@ func testReverseThatLies(t *testing.T, chain *devchain.Chain) {
 		}
 		onlyKind(t, err, ErrNameNotFound)
 	}
+	// A claim that leads back, but is not what would be shown.
+	must(t, chain.RegisterName(ctx, "bob.eth", bob))
+	for claim, want := range map[string]string{"BOB.eth": "", "bob.eth": "bob.eth"} {
+		must(t, chain.SetReverse(ctx, bob, claim))
+		if name, err := e.Reverse(ctx, Address(bob)); name != want || (err == nil) != (want != "") {
+			t.Errorf("claim %q: %q, %v", claim, name, err)
+		}
+	}
 	if name, err := e.Reverse(ctx, Address(alice)); err != nil || name != "alice.eth" {
 		t.Errorf("alice's address is %q, %v", name, err)
 	}

@@ -106,6 +106,7 @@ func TestOpenKeystoreRejects(t *testing.T) {
 		"n negative":         func(f m) { params(f)["n"] = -2 },
 		"n a fraction":       func(f m) { params(f)["n"] = 2.5 },
 		"n huge":             func(f m) { params(f)["n"] = 1 << 24 },
+		"n for 2 GiB":        func(f m) { params(f)["n"] = 1 << 21 },
 		"n overflows":        func(f m) { params(f)["n"] = uint64(1) << 62; params(f)["r"] = 4 },
 		"r zero":             func(f m) { params(f)["r"] = 0 },
 		"r huge":             func(f m) { params(f)["r"] = 1 << 25 },
