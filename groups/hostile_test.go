@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 
+	"golang.org/x/crypto/chacha20poly1305"
+
 	"github.com/parley-im/parley/internal/suite"
 	"github.com/parley-im/parley/internal/wire"
 	"github.com/parley-im/parley/treekem"
@@ -386,6 +388,55 @@ func TestPaddingOfAPrivateMessage(t *testing.T) {
 		m.private.encryptedSenderData = g.suite.AEAD().Seal(nil, key, nonce, append(data, sd.reuseGuard[:]...), m.private.appendSenderAAD(nil))
 		if _, err := bob.group.Unprotect(bob.rows, m.marshal()); !errors.Is(err, c.want) {
 			t.Errorf("padding %x: got %v, want %v", c.padding, err, c.want)
+		}
+	}
+}
+
+// Each of these is refused by one check alone.
+func TestRefusedByOneCheck(t *testing.T) {
+	people := groupOf(t, 2, &Roles{Admins: [][]byte{EthereumSubject(acctOf(0))}, Add: Members, Promote: Members})
+	alice, bob := people[0], people[1]
+	g := bob.group
+	promote := bob.group.Roles()
+	promote.Admins = append(promote.Admins, Subject(bob.cred))
+	other := newPersonIn(t, suite.X25519ChaCha20Ed25519, 9)
+	for name, c := range map[string]struct {
+		p    *Proposal
+		want error
+	}{
+		"a promotion": {&Proposal{Type: ProposalGroupContextExtensions, Extensions: withRoles(g.Extensions(), promote)}, nil},
+		"a promotion with another extension": {&Proposal{
+			Type:       ProposalGroupContextExtensions,
+			Extensions: append(withRoles(g.Extensions(), promote), Extension{Type: extensionLastResort}),
+		}, ErrNotAdmin},
+		"a key package of another suite": {&Proposal{Type: ProposalAdd, Add: other.kp}, ErrKeyPackage},
+	} {
+		if _, err := g.propose(MemoryRows{}, c.p, nil); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+	}
+
+	// An application message in the clear.
+	a := &authContent{wireFormat: WirePublicMessage, content: &framedContent{
+		groupID: g.groupID, epoch: g.number, sender: member(uint32(g.self)),
+		authenticatedData: (&AppHeader{}).marshal(), contentType: ContentApplication, application: []byte("x"),
+	}}
+	if err := a.sign(g.suite, g.signer, g.context); err != nil {
+		t.Fatal(err)
+	}
+	alice.refuses(protectPublic(g.suite, g.membership, a, g.context).marshal(), ErrMalformed)
+
+	// An envelope with something behind its message.
+	aead, err := chacha20poly1305.NewX(g.envelopeKey.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tag [TagSize]byte
+	nonce := make([]byte, chacha20poly1305.NonceSizeX)
+	for padding, want := range map[string]error{"\x00\x00": nil, "\x00\x01": ErrMalformed} {
+		plain := append(wire.AppendLP(nil, []byte("message")), padding...)
+		if _, err := alice.group.Open(tag, aead.Seal(nonce, nonce, plain, envelopeAAD(tag))); !errors.Is(err, want) {
+			t.Errorf("padding %x: got %v, want %v", padding, err, want)
 		}
 	}
 }
