@@ -331,8 +331,8 @@ func TestHealingRejects(t *testing.T) {
 	account := KeyAccount(w.Address())
 	base := authorize(t, NewLog(account), w, a)
 	x, y := authorize(t, base, w, b), authorize(t, base, w, c)
-	xx := authorize(t, x, w, c)
-	links := []*Link{base.entries[0].link, x.entries[1].link, y.entries[1].link, xx.entries[2].link}
+	xx, yy := authorize(t, x, w, c), authorize(t, y, w, b)
+	links := []*Link{base.entries[0].link, x.entries[1].link, y.entries[1].link, xx.entries[2].link, yy.entries[2].link}
 	heal := func(seq uint64, digests ...[32]byte) *Link {
 		slices.SortFunc(digests, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
 		return signed(t, &Link{Type: LinkRevoke, Seq: seq, Prev: healPrev(digests), Heals: digests}, w, b)
@@ -341,7 +341,8 @@ func TestHealingRejects(t *testing.T) {
 	noError(t, err)
 	for name, k := range map[string]*Link{
 		"seq too high":     heal(3, x.head, y.head),
-		"different places": heal(2, x.head, base.head),
+		"different places": heal(3, xx.head, yy.head),
+		"one too early":    heal(2, x.head, base.head),
 		"different seq":    heal(3, xx.head, y.head),
 		"unknown link":     heal(2, x.head, [32]byte{9}),
 	} {
