@@ -11,9 +11,24 @@ import (
 	"github.com/parley-im/parley"
 )
 
-// linger is how long a command without a daemon stays on the network after it
-// has changed a group, so that the others hear of it.
-const linger = 5 * time.Second
+// How long a command without a daemon stays on the network after it has changed
+// a group, so that the others hear of it, and after it has sent to one: nobody
+// acknowledges that, and what is sent is on its way still.
+const (
+	lingerChange = 5 * time.Second
+	lingerSend   = time.Second
+)
+
+// lingers stays for a while, unless the daemon does.
+func lingers(ctx context.Context, b backend, stay time.Duration) {
+	if _, embedded := b.(*parley.Client); !embedded || stay <= 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(stay):
+	}
+}
 
 func (a *app) groupCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -64,7 +79,7 @@ func (a *app) changeCommand(use, short, example string, min int, change func(ctx
 	if min == 1 {
 		cmd.Args = cobra.ExactArgs(1)
 	}
-	stay := cmd.Flags().Duration("linger", linger, "without a daemon: how long to stay on the network, so that the others hear of it")
+	stay := cmd.Flags().Duration("linger", lingerChange, "without a daemon: how long to stay on the network, so that the others hear of it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		b, err := a.open(ctx, online)
@@ -79,12 +94,7 @@ func (a *app) changeCommand(use, short, example string, min int, change func(ctx
 		if err := a.print(g, groupText(g)); err != nil {
 			return err
 		}
-		if _, embedded := b.(*parley.Client); embedded {
-			select {
-			case <-ctx.Done():
-			case <-time.After(*stay):
-			}
-		}
+		lingers(ctx, b, *stay)
 		return nil
 	}
 	return cmd
@@ -150,13 +160,14 @@ func (a *app) groupSendCommand() *cobra.Command {
 		Args:    cobra.ExactArgs(2),
 	}
 	wait := cmd.Flags().Duration("wait", defaultWait, "how long to wait until the network has it")
+	stay := cmd.Flags().Duration("linger", lingerSend, "without a daemon: how long to stay on the network after that")
 	cmd.Flags().StringVar(&key, "key", "", "idempotency key: a second send with the same one is the first")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		text, err := a.text(args[1])
 		if err != nil {
 			return err
 		}
-		return a.deliver(cmd.Context(), args[0], parley.Sent, *wait, func(b backend) (parley.Receipt, error) {
+		return a.deliver(cmd.Context(), args[0], parley.Sent, *wait, *stay, func(b backend) (parley.Receipt, error) {
 			return b.SendGroup(cmd.Context(), args[0], parley.Text(text), parley.SendOptions{IdempotencyKey: key})
 		})
 	}

@@ -52,15 +52,15 @@ With - the text comes from standard input.`,
 		if err != nil {
 			return err
 		}
-		return a.deliver(cmd.Context(), args[0], parley.Delivered, *wait, func(b backend) (parley.Receipt, error) {
+		return a.deliver(cmd.Context(), args[0], parley.Delivered, *wait, 0, func(b backend) (parley.Receipt, error) {
 			return b.Send(cmd.Context(), args[0], parley.Text(text), parley.SendOptions{IdempotencyKey: key})
 		})
 	}
 	return cmd
 }
 
-// deliver sends and waits.
-func (a *app) deliver(ctx context.Context, to string, state parley.State, wait time.Duration, send func(backend) (parley.Receipt, error)) error {
+// deliver sends and waits for a state. stay is how long it lingers then.
+func (a *app) deliver(ctx context.Context, to string, state parley.State, wait, stay time.Duration, send func(backend) (parley.Receipt, error)) error {
 	b, err := a.open(ctx, online)
 	if err != nil {
 		return err
@@ -72,9 +72,9 @@ func (a *app) deliver(ctx context.Context, to string, state parley.State, wait t
 	}
 	s := sent{r.ID, to, r.State}
 	if wait > 0 {
-		ctx, cancel := context.WithTimeout(ctx, wait)
+		waitCtx, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
-		m, err := b.Wait(ctx, r.ID, state)
+		m, err := b.Wait(waitCtx, r.ID, state)
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -82,7 +82,13 @@ func (a *app) deliver(ctx context.Context, to string, state parley.State, wait t
 			s.State = m.State
 		}
 	}
-	return a.print(s, s.text())
+	if err := a.print(s, s.text()); err != nil {
+		return err
+	}
+	if s.State != parley.Queued {
+		lingers(ctx, b, stay)
+	}
+	return nil
 }
 
 // text returns a command's text, or standard input's for "-".
