@@ -300,7 +300,9 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("to %q: %v, want %v", to, err, want)
 		}
 	}
-	alice.resolver = nil
+	alice.Close()
+	alice.options.Resolver = nil
+	alice.open()
 	if _, err := alice.Send(t.Context(), "bob.eth", Text("x"), SendOptions{}); !errors.Is(err, ErrNoResolver) {
 		t.Errorf("a name without a resolver: %v", err)
 	}
