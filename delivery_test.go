@@ -122,9 +122,7 @@ func (p *person) offline() {
 // encryptAll moves what waits in the outbox, and returns all that is on its way.
 func (p *person) encryptAll() (all []transport.Envelope) {
 	p.w.t.Helper()
-	if len(p.acks) > 0 {
-		p.sendAcks()
-	}
+	p.sendAcks()
 	if err := p.fill(p.w.t.Context()); err != nil {
 		p.w.t.Fatal(err)
 	}
