@@ -140,14 +140,17 @@ func (n *Node) checkOlder(_ network.Network, fresh network.Conn) {
 	}
 }
 
-// checkAlive closes a connection on which the peer gives no sign of life in
-// time. Any answer is one, a refusal too.
+// checkAlive disconnects a peer that gives no sign of life on a connection in
+// time. Any answer is one, a refusal too. All of the peer's connections are
+// closed, not this one alone: when the dead one carries gossipsub's outgoing
+// stream, gossipsub forgets with it what the peer listens to, and the peer, whose
+// own stream on the other connection is well, has no reason to say it again.
 func (n *Node) checkAlive(c network.Conn) {
 	ctx, cancel := context.WithTimeout(n.done, min(pingTimeout, n.opts.PingEvery))
 	defer cancel()
 	if err := pingConn(ctx, c); err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		n.opts.Logger.Debug("transport: no sign of life", "peer", c.RemotePeer(), "err", err)
-		c.Close()
+		n.host.Network().ClosePeer(c.RemotePeer())
 	}
 }
 
