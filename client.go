@@ -50,6 +50,7 @@ type Client struct {
 	resolver identity.Resolver
 	closeENS func()
 	node     *transport.Node // nil offline
+	network  string          // its name
 	log      *slog.Logger
 	index    *transport.Index[route]
 	changed  *signal // fires after every commit that made an event
@@ -169,6 +170,7 @@ func (c *Client) open(ctx context.Context, o Options) error {
 	if o.Network == "" {
 		o.Network = DefaultNetwork
 	}
+	c.network = o.Network
 	key := c.me.device.Host.Bytes()
 	defer key.Erase()
 	node, err := transport.Open(ctx, transport.Options{
@@ -222,6 +224,7 @@ func (c *Client) Close() error {
 func (c *Client) Info(context.Context) (Info, error) {
 	info := c.me.info()
 	if c.node != nil {
+		info.Network = c.network
 		info.Addrs = c.node.Addrs()
 		info.Peers = len(c.node.Peers())
 		info.Connected = info.Peers > 0
