@@ -180,7 +180,7 @@ func (s *step) propose(g *group) error {
 		if kind == intentLeave {
 			msg, err = g.head.ProposeRemove(epochRows{s}, g.head.Self())
 		} else {
-			msg, err = g.head.ProposeUpdate(epochRows{s}, nil, nil)
+			msg, err = g.head.ProposeUpdate(epochRows{s}, groups.UpdateOptions{})
 		}
 		if err != nil {
 			return err

@@ -20,6 +20,9 @@ type CommitOptions struct {
 	// Roles is put in; nil leaves them.
 	Extensions Extensions
 	PSKs       []PreSharedKeyID // a missing Nonce is made
+	// Proposals are further ones by value, of any type but Update, SelfRemove
+	// and ExternalInit.
+	Proposals []*Proposal
 	// IgnorePending leaves out the proposals that were received or made in this
 	// epoch, which otherwise are committed as far as they are valid.
 	IgnorePending bool
@@ -28,15 +31,25 @@ type CommitOptions struct {
 	Verifier CredentialVerifier
 	PSK      PSKSource
 	// Credential and Signer replace those of the own leaf; nil keeps them.
-	Credential        *Credential
-	Signer            suite.SigningKey
-	AuthenticatedData []byte
-	Now               time.Time // against which key packages are valid
+	Credential *Credential
+	Signer     suite.SigningKey
+	// NoPath leaves the path out where no proposal needs one, and with it the
+	// renewal of the own keys (RFC 9420, Section 12.4). Credential and Signer
+	// then stay as they are.
+	NoPath bool
+	// OmitTree leaves the ratchet tree out of the Welcome: joiners get
+	// [Group.RatchetTree] of [Staged.Next] in another way.
+	OmitTree bool
+	Framing  Framing
+	Now      time.Time // against which key packages are valid
+
+	link *PreSharedKeyID // set in the first commit of a successor or a branch
 }
 
 // Changes is what a commit does to a group.
 type Changes struct {
-	Committer Member // as it was before
+	Committer Member // as it was before; of an external commit, as it is now
+	External  bool   // the committer is a newcomer, which replaces whom it removes
 	CID       CID    // of the epoch that the commit begins
 	Epoch     uint64 // its number
 	Added     []Member
@@ -44,7 +57,11 @@ type Changes struct {
 	Updated   []Member // by Update proposals
 	Roles     *Roles   // the new ones; nil if they stay
 	// Extensions is the new list of GroupContext extensions; nil if it stays.
-	Extensions        Extensions
+	Extensions Extensions
+	PSKs       []PreSharedKeyID // which entered the epoch's secrets
+	Custom     []CustomProposal
+	// ReInit closes the group in favour of another; nil if it does not.
+	ReInit            *ReInit
 	SelfRemoved       bool
 	AuthenticatedData []byte
 	// Untrusted lists new leaves whose credential the verifier did not accept,
@@ -61,6 +78,13 @@ type Untrusted struct {
 	Err    error
 }
 
+// CustomProposal is a proposal of a type that only the caller understands.
+type CustomProposal struct {
+	Sender Sender
+	Type   ProposalType
+	Body   []byte
+}
+
 // Staged is a commit, own or another's, that was checked and waits to be
 // merged, or dropped by forgetting it.
 type Staged struct {
@@ -68,7 +92,7 @@ type Staged struct {
 	Welcome []byte  // MLSMessage, to those added; nil if there are none, or not our own
 	Changes Changes // what merging will do
 
-	old, next  *Group // next is nil if the commit removes this member
+	old, next  *Group // old is nil for who comes in; next if this member is removed
 	encryption secret.Key
 	key        *commitKey // nil for a PublicMessage
 }
@@ -85,11 +109,14 @@ func (s *Staged) Next() *Group { return s.next }
 // Merge moves on to the epoch that the commit begins: it writes the first rows
 // of that epoch, deletes from the rows of the old one what a past epoch must
 // not have, and returns both. Marshal and store them in the same transaction.
-// It returns [ErrRemoved] if the commit removes this member: see
-// [Group.Retire].
+// The Past is nil where this member comes in by the commit. It returns
+// [ErrRemoved] if the commit removes this member: see [Group.Retire].
 func (s *Staged) Merge(rows Rows) (*Group, *Past, error) {
 	if s.next == nil {
 		return nil, nil, ErrRemoved
+	}
+	if s.old == nil {
+		return s.next, nil, s.next.startRows(rows, s.encryption)
 	}
 	var out changes
 	view := staged{rows, &out} // both take leaves out of one secret tree
@@ -106,25 +133,35 @@ func (s *Staged) Merge(rows Rows) (*Group, *Past, error) {
 	if err := out.write(rows, s.old.cid); err != nil {
 		return nil, nil, err
 	}
-	var first changes
-	s.next.secretTree(nil).start(s.encryption, &first)
-	if err := first.write(rows, s.next.cid); err != nil {
+	if err := s.next.startRows(rows, s.encryption); err != nil {
 		return nil, nil, err
 	}
 	return s.next, s.old.past(), nil
 }
 
-// Prepare makes a commit (RFC 9420, Section 12.4.1), always with a path, so that
-// it also renews the committer's keys. Nothing changes until it is merged, and
-// another may be prepared instead. It returns [ErrNotAdmin] if the roles do not
+// startRows writes the first rows of an epoch.
+func (g *Group) startRows(rows Rows, encryption secret.Key) error {
+	var first changes
+	g.secretTree(nil).start(encryption, &first)
+	return first.write(rows, g.cid)
+}
+
+// Prepare makes a commit (RFC 9420, Section 12.4.1), with a path unless told
+// otherwise, so that it also renews the committer's keys. Nothing changes until
+// it is merged, but for the key of a PrivateMessage, and another may be prepared
+// instead. It returns [ErrReInit] in a group that was closed, [ErrNotAdmin] if the roles do not
 // let this member commit, and the errors of proposals, key packages and
 // credentials; a pending proposal that cannot be committed is left out instead.
 func (g *Group) Prepare(rows Rows, o CommitOptions) (*Staged, error) {
+	if g.reInit != nil {
+		return nil, ErrReInit
+	}
 	if !g.MayCommit(g.self) {
 		return nil, fmt.Errorf("%w: commit", ErrNotAdmin)
 	}
-	if len(o.AuthenticatedData) > MaxAuthenticatedData {
-		return nil, fmt.Errorf("%w: authenticated data of %d bytes", ErrMalformed, len(o.AuthenticatedData))
+	format, err := o.Framing.format()
+	if err != nil {
+		return nil, err
 	}
 	list, dropped, err := g.collect(rows, &o)
 	if err != nil {
@@ -135,67 +172,111 @@ func (g *Group) Prepare(rows Rows, o CommitOptions) (*Staged, error) {
 		return nil, err
 	}
 	dropped = append(dropped, spoilers...)
-	path, signer, err := g.renew(a, &o)
+	n, err := g.renew(a, &o, list.needsPath())
 	if err != nil {
 		return nil, err
 	}
-	defer path.Erase()
+	defer n.erase()
 	if err := checkMembers(a.tree, a.extensions, a.roles); err != nil {
 		return nil, err
 	}
-
-	gc := g.provisional(a)
-	update, err := path.Encrypt(gc.append(nil))
+	n.format, n.from, n.framing = format, member(g.self), o.Framing
+	st, sec, err := g.commit(rows, list, a, n, g.init, psks)
 	if err != nil {
-		return nil, treeError(err)
-	}
-	c := &commit{path: update, proposals: make([]proposalOrRef, len(list.items))}
-	for i, it := range list.items {
-		if c.proposals[i].ref = it.ref; it.ref == nil {
-			c.proposals[i].proposal = it.proposal
-		}
-	}
-	content := &authContent{wireFormat: WirePublicMessage, content: &framedContent{
-		groupID:           g.groupID,
-		epoch:             g.number,
-		sender:            member(uint32(g.self)),
-		authenticatedData: o.AuthenticatedData,
-		contentType:       ContentCommit,
-		commit:            c,
-	}}
-	if err := content.sign(g.suite, g.signer, g.context); err != nil {
 		return nil, err
 	}
-	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, content)
-	sec := g.schedule(g.init, path.Secrets().Commit, psks, gc)
 	defer sec.eraseTransient()
-	content.auth.confirmationTag = g.suite.MAC(sec.confirmation, gc.confirmedTranscriptHash)
-	msg := protectPublic(g.suite, g.membership, content, g.context).marshal()
-	if len(msg) > MaxMessageSize {
-		return nil, fmt.Errorf("%w: commit of %d bytes", ErrMalformed, len(msg))
-	}
-
-	next := &Group{tree: a.tree, private: path.Private(), signer: signer}
-	if err := next.begin(gc, CommitCID(msg), g.self, sec); err != nil {
-		return nil, err
-	}
-	st := &Staged{Commit: msg, old: g, next: next, encryption: sec.encryption}
-	st.describe(content, a, list)
 	st.Changes.Dropped = dropped
 	if len(a.added) > 0 {
-		if st.Welcome, err = next.welcome(a, path, sec); err != nil {
+		if st.Welcome, err = st.next.welcome(a, n.path, sec, !o.OmitTree); err != nil {
 			return nil, err
 		}
 	}
 	return st, nil
 }
 
+// renewal is the committer's own part of a commit in the making.
+type renewal struct {
+	leaf    LeafIndex
+	path    *treekem.Path // nil if there is none
+	private *treekem.Private
+	signer  suite.SigningKey // of the next epoch
+
+	format  WireFormat
+	from    Sender
+	framing Framing
+}
+
+func (n *renewal) erase() {
+	if n.path != nil {
+		n.path.Erase()
+	}
+}
+
+// commitSecret is empty if there is no path.
+func (n *renewal) commitSecret() secret.Key {
+	if n.path == nil {
+		return secret.Key{}
+	}
+	return n.path.Secrets().Commit
+}
+
+// commit encrypts, signs and frames a commit whose proposals and path are in
+// a.tree, and works out the epoch it begins. The caller erases what is
+// transient of the secrets.
+func (g *Group) commit(rows Rows, list *proposalList, a *applied, n *renewal, initSecret secret.Key, psks []psk) (*Staged, *epochSecrets, error) {
+	gc := g.provisional(a)
+	c := &commit{proposals: make([]proposalOrRef, len(list.items))}
+	if n.path != nil {
+		var err error
+		if c.path, err = n.path.Encrypt(gc.append(nil)); err != nil {
+			return nil, nil, treeError(err)
+		}
+	}
+	for i, it := range list.items {
+		if c.proposals[i].ref = it.ref; it.ref == nil {
+			c.proposals[i].proposal = it.proposal
+		}
+	}
+	content := &authContent{wireFormat: n.format, content: &framedContent{
+		groupID:           g.groupID,
+		epoch:             g.number,
+		sender:            n.from,
+		authenticatedData: n.framing.AuthenticatedData,
+		contentType:       ContentCommit,
+		commit:            c,
+	}}
+	signer := g.signer
+	if n.from.Type != SenderMember {
+		signer = n.signer // who comes in has no key in the old epoch
+	}
+	if err := content.sign(g.suite, signer, g.context); err != nil {
+		return nil, nil, err
+	}
+	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, content)
+	sec := g.schedule(initSecret, n.commitSecret(), psks, gc)
+	content.auth.confirmationTag = g.suite.MAC(sec.confirmation, gc.confirmedTranscriptHash)
+	var out changes
+	msg, err := g.protect(rows, content, n.framing.Padding, &out)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(msg) > MaxMessageSize {
+		return nil, nil, fmt.Errorf("%w: commit of %d bytes", ErrMalformed, len(msg))
+	}
+	next := &Group{tree: a.tree, private: n.private, signer: n.signer, reInit: a.reInit}
+	if err := next.begin(gc, CommitCID(msg), n.leaf, sec); err != nil {
+		return nil, nil, err
+	}
+	st := &Staged{Commit: msg, old: g, next: next, encryption: sec.encryption}
+	st.describe(content, a, n.leaf)
+	return st, sec, out.write(rows, g.cid)
+}
+
 // collect lists the proposals of an own commit: those of the options, which
 // must all be valid, and those pending that are.
 func (g *Group) collect(rows Rows, o *CommitOptions) (list *proposalList, dropped []error, err error) {
-	if list, err = g.newProposalList(g.self); err != nil {
-		return nil, nil, err
-	}
+	list = g.newProposalList(member(g.self))
 	var own []*Proposal
 	if o.Roles != nil || o.Extensions != nil {
 		e := o.Extensions
@@ -219,9 +300,14 @@ func (g *Group) collect(rows Rows, o *CommitOptions) (list *proposalList, droppe
 		}
 		own = append(own, &Proposal{Type: ProposalPSK, PSK: id})
 	}
+	own = append(own, o.Proposals...)
+	if o.link != nil {
+		list.linking = true
+		own = append(own, &Proposal{Type: ProposalPSK, PSK: *o.link})
+	}
 	list.verify(own)
 	for _, p := range own {
-		if err := list.add(listed{proposal: p, sender: g.self}); err != nil {
+		if err := list.add(listed{proposal: p, sender: member(g.self)}); err != nil {
 			return nil, nil, err
 		}
 		if err := g.vouch(p, o); err != nil {
@@ -251,17 +337,23 @@ func (g *Group) collect(rows Rows, o *CommitOptions) (list *proposalList, droppe
 			err = list.add(listed{proposal: p.Proposal, sender: p.Sender, ref: p.Ref})
 		}
 		if err != nil {
-			dropped = append(dropped, fmt.Errorf("proposal of leaf %d: %w", p.Sender, err))
+			dropped = append(dropped, fmt.Errorf("proposal of %v: %w", p.Sender, err))
 		}
 	}
 	return list, dropped, nil
 }
 
 func rank(p *Proposal) int {
-	if p.Type == ProposalRemove {
+	switch p.Type {
+	case ProposalSelfRemove: // which makes a Remove of the same leaf invalid
 		return 0
+	case ProposalRemove:
+		return 1
+	case ProposalReInit: // which stands alone, and can wait
+		return 3
+	default:
+		return 2
 	}
-	return 1
 }
 
 // vouch is the committer's duty towards those it brings in: their lifetime and
@@ -320,11 +412,19 @@ func (m memberKeys) free(p *Proposal, list *proposalList) error {
 	return nil
 }
 
-// renew puts a fresh path of the committer into the tree.
-func (g *Group) renew(a *applied, o *CommitOptions) (*treekem.Path, suite.SigningKey, error) {
+// renew puts a fresh path of the committer into the tree, unless none is needed
+// and none is wanted.
+func (g *Group) renew(a *applied, o *CommitOptions, needed bool) (*renewal, error) {
 	old, ok := a.tree.Leaf(g.self)
 	if !ok {
-		return nil, nil, ErrNotMember
+		return nil, ErrNotMember
+	}
+	if o.NoPath && !needed {
+		private, err := g.private.Follow(a.tree)
+		if err != nil {
+			return nil, treeError(err)
+		}
+		return &renewal{leaf: g.self, private: private, signer: g.signer}, nil
 	}
 	params := treekem.PathParams{Sender: g.self, GroupID: g.groupID, Signer: g.signer, Added: a.added}
 	if o.Signer != nil {
@@ -334,18 +434,18 @@ func (g *Group) renew(a *applied, o *CommitOptions) (*treekem.Path, suite.Signin
 		leaf := old.Clone()
 		leaf.Credential = *o.Credential
 		if err := checkSubject(leaf.Credential); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if err := g.checkSuccessor(leaf, old); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		params.Leaf = leaf
 	}
 	path, err := treekem.CreatePath(a.tree, params)
 	if err != nil {
-		return nil, nil, treeError(err)
+		return nil, treeError(err)
 	}
-	return path, params.Signer, nil
+	return &renewal{leaf: g.self, path: path, private: path.Private(), signer: params.Signer}, nil
 }
 
 // provisional is the GroupContext under which the path is encrypted: all of the
@@ -369,15 +469,21 @@ func (g *Group) schedule(initSecret, commitSecret secret.Key, psks []psk, gc gro
 }
 
 // describe fills in what a commit changes.
-func (s *Staged) describe(c *authContent, a *applied, list *proposalList) {
+func (s *Staged) describe(c *authContent, a *applied, committer LeafIndex) {
 	g := s.old
 	ch := &s.Changes
-	ch.Committer, _ = g.Member(list.committer)
+	if ch.External = c.content.sender.Type == SenderNewMemberCommit; ch.External {
+		leaf, _ := a.tree.Leaf(committer)
+		ch.Committer = asMember(committer, leaf, a.roles)
+	} else {
+		ch.Committer, _ = g.Member(committer)
+	}
 	ch.CID = CommitCID(s.Commit)
 	ch.Epoch = g.number + 1
 	ch.AuthenticatedData = c.content.authenticatedData
 	ch.Removed = a.removed
 	ch.SelfRemoved = a.selfGone
+	ch.PSKs, ch.Custom, ch.ReInit = a.psks, a.custom, a.reInit
 	for _, i := range a.added {
 		if l, ok := a.tree.Leaf(i); ok {
 			ch.Added = append(ch.Added, asMember(i, l, a.roles))
@@ -388,7 +494,7 @@ func (s *Staged) describe(c *authContent, a *applied, list *proposalList) {
 			ch.Updated = append(ch.Updated, asMember(i, l, a.roles))
 		}
 	}
-	if list.extensions != nil {
+	if a.reconfigured {
 		ch.Extensions = a.extensions
 		ch.Roles = a.roles
 	}

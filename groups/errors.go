@@ -81,6 +81,12 @@ var (
 	ErrTree = errors.New("groups: invalid ratchet tree")
 	// ErrRoles is returned for a missing or invalid roles extension.
 	ErrRoles = errors.New("groups: missing or invalid roles")
+	// ErrReInit is returned for anything that would go on in a group after the
+	// commit of a ReInit (RFC 9420, Section 12.4.2).
+	ErrReInit = errors.New("groups: closed by a re-initialisation")
+	// ErrLink is returned for a Welcome that is not of the successor or the
+	// branch it should be (RFC 9420, Sections 11.2 and 11.3).
+	ErrLink = errors.New("groups: not linked to the other group as it should be")
 	// ErrState is returned for stored state that does not decode.
 	ErrState = errors.New("groups: stored state is damaged")
 	// ErrLastMember is returned for a commit that would leave nobody who may

@@ -101,7 +101,7 @@ func Example() {
 
 	// Bob may not commit, so he proposes an update of his keys, and Carol
 	// proposes to leave. Alice commits both.
-	update := must(bob.group.ProposeUpdate(bob.rows, nil, nil))
+	update := must(bob.group.ProposeUpdate(bob.rows, groups.UpdateOptions{}))
 	leave := must(carol.group.ProposeRemove(carol.rows, carol.group.Self()))
 	must(alice.group.Process(alice.rows, update, groups.ProcessOptions{}))
 	must(alice.group.Process(alice.rows, leave, groups.ProcessOptions{}))

@@ -92,6 +92,9 @@ func checkExtensions(e Extensions) error {
 	if _, ok := e.Find(ExtensionAgreement); ok {
 		return fmt.Errorf("%w: agreement without a server", ErrUnsupported)
 	}
+	if _, err := ExternalSenders(e); err != nil {
+		return err
+	}
 	q, err := requiredOf(e)
 	if err != nil {
 		return err
@@ -161,10 +164,15 @@ func checkMembers(tree *treekem.Tree, e Extensions, roles *Roles) error {
 	if err != nil {
 		return err
 	}
-	if err := supports(tree.Common(), e, &q); err != nil {
+	if err := supports(tree.Common(), e, &q); err != nil || roles == nil {
 		return err
 	}
-	if roles == nil || roles.Commit == Members {
+	for _, t := range tree.CredentialTypes() {
+		if !slices.Contains(q.credentials, t) {
+			return fmt.Errorf("%w: credential type 0x%04x in use is not required", ErrCapabilities, uint16(t))
+		}
+	}
+	if roles.Commit == Members {
 		return nil
 	}
 	for _, l := range tree.Leaves() {

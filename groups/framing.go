@@ -49,7 +49,21 @@ type Sender struct {
 	Index uint32
 }
 
-func member(leaf uint32) Sender { return Sender{Type: SenderMember, Index: leaf} }
+func member(leaf LeafIndex) Sender { return Sender{Type: SenderMember, Index: uint32(leaf)} }
+
+// is reports whether the sender is the member at a leaf.
+func (s Sender) is(leaf LeafIndex) bool { return s == member(leaf) }
+
+func (s Sender) String() string {
+	switch s.Type {
+	case SenderMember:
+		return fmt.Sprintf("leaf %d", s.Index)
+	case SenderExternal:
+		return fmt.Sprintf("external sender %d", s.Index)
+	default:
+		return "a newcomer"
+	}
+}
 
 func (s Sender) append(b []byte) []byte {
 	b = wire.AppendUint8(b, uint8(s.Type))

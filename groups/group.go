@@ -26,6 +26,8 @@ type Group struct {
 	// Of the key schedule, what the head needs beyond the epoch's keys.
 	exporter, external, membership, resumption, authenticator, init secret.Key
 
+	reInit *ReInit // what the commit that began the epoch closed the group for
+
 	interim         []byte // interim transcript hash, of the commit that began the epoch
 	confirmationTag []byte
 }
@@ -52,9 +54,13 @@ type CreateOptions struct {
 	GroupID    []byte   // nil means 32 random bytes
 	Credential Credential
 	Signer     suite.SigningKey
-	Roles      *Roles     // nil means: the creator is the only admin, admins do everything
-	Extensions Extensions // further extensions of the GroupContext
-	Now        time.Time  // when the validity of the creator's leaf begins
+	Roles      *Roles // nil means: the creator is the only admin, admins do everything
+	// Plain makes a group of RFC 9420 alone, without roles: Extensions are then
+	// all of the GroupContext's.
+	Plain        bool
+	Extensions   Extensions   // further extensions of the GroupContext
+	Capabilities Capabilities // what the caller handles beyond this package
+	Now          time.Time    // when the validity of the creator's leaf begins
 }
 
 // creatorLifetime is the validity of a creator's own leaf.
@@ -63,6 +69,30 @@ const creatorLifetime = MaxLifetime
 // Create makes a group of one member, at epoch 0 (RFC 9420, Section 11), and
 // writes its first rows.
 func Create(rows Rows, o CreateOptions) (*Group, error) {
+	extensions := o.Extensions
+	if o.Plain {
+		if err := checkExtensions(extensions); err != nil {
+			return nil, err
+		}
+	} else {
+		roles := o.Roles
+		if roles == nil {
+			roles = &Roles{Admins: [][]byte{Subject(o.Credential)}}
+		}
+		var err error
+		extensions, err = composeExtensions(*roles, required{
+			extensions:  []treekem.ExtensionType{ExtensionRoles},
+			credentials: []treekem.CredentialType{o.Credential.Type},
+		}, o.Extensions)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found(rows, &o, extensions)
+}
+
+// found makes a group whose GroupContext has just these extensions.
+func found(rows Rows, o *CreateOptions, extensions Extensions) (*Group, error) {
 	s, err := chosenSuite(o.Suite)
 	if err != nil {
 		return nil, err
@@ -74,28 +104,18 @@ func Create(rows Rows, o CreateOptions) (*Group, error) {
 	if len(id) > MaxGroupID {
 		return nil, fmt.Errorf("%w: group id of %d bytes", ErrMalformed, len(id))
 	}
-	leaf, key, err := newLeaf(s, o.Credential, o.Now, o.Now.Add(creatorLifetime))
+	leaf, key, err := newLeaf(s, o.Credential, o.Capabilities)
 	if err != nil {
 		return nil, err
 	}
+	leaf.Source, leaf.Lifetime = treekem.SourceKeyPackage, lifetime(o.Now, o.Now.Add(creatorLifetime))
 	if err := leaf.Sign(s, o.Signer, nil, 0); err != nil {
 		return nil, err
 	}
 	if err := leaf.Check(s); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKeyPackage, err)
 	}
-	roles := o.Roles
-	if roles == nil {
-		roles = &Roles{Admins: [][]byte{Subject(o.Credential)}}
-	}
 	tree := treekem.New(s, leaf)
-	extensions, err := composeExtensions(*roles, required{
-		extensions:  []treekem.ExtensionType{ExtensionRoles},
-		credentials: []treekem.CredentialType{o.Credential.Type},
-	}, o.Extensions)
-	if err != nil {
-		return nil, err
-	}
 	gc := groupContext{suite: s.ID(), groupID: bytes.Clone(id), treeHash: tree.Hash(), extensions: extensions}
 	epochSecret := secret.Random(s.HashSize())
 	defer epochSecret.Erase()
@@ -111,9 +131,7 @@ func Create(rows Rows, o CreateOptions) (*Group, error) {
 	if err := checkMembers(tree, gc.extensions, g.roles); err != nil {
 		return nil, err
 	}
-	var out changes
-	g.epoch.secretTree(nil).start(sec.encryption, &out)
-	return g, out.write(rows, g.cid)
+	return g, g.startRows(rows, sec.encryption)
 }
 
 // begin fills in what an epoch takes from its context and secrets. tree,
@@ -207,6 +225,14 @@ func (g *Group) Roles() Roles {
 	return r
 }
 
+// ReInit returns what the group was closed for, or nil: a closed group neither
+// sends nor changes, and [Group.Reinitialize] makes its successor.
+func (g *Group) ReInit() *ReInit { return g.reInit }
+
+// RatchetTree returns the content of the ratchet_tree extension (RFC 9420,
+// Section 12.4.3.3), for joiners whose Welcome or GroupInfo has none.
+func (g *Group) RatchetTree() []byte { return g.tree.Append(nil) }
+
 // Extensions returns the extensions of the GroupContext. Do not change them.
 func (g *Group) Extensions() Extensions { return g.gc.extensions }
 
@@ -246,7 +272,12 @@ func (g *Group) Marshal() secret.Key {
 		b = wire.AppendVec(b, k.Bytes())
 	}
 	b = wire.AppendVec(b, g.interim)
-	return secret.New(wire.AppendVec(b, g.confirmationTag))
+	b = wire.AppendVec(b, g.confirmationTag)
+	b = wire.AppendOptional(b, g.reInit != nil)
+	if g.reInit != nil {
+		b = g.reInit.append(b)
+	}
+	return secret.New(b)
 }
 
 // stored are the secrets of the head in the order of Marshal.
@@ -275,6 +306,9 @@ func Unmarshal(stored secret.Key, signer suite.SigningKey) (*Group, error) {
 	}
 	g.interim = bytes.Clone(r.Vec())
 	g.confirmationTag = bytes.Clone(r.Vec())
+	if r.Optional() {
+		g.reInit = readReInit(r)
+	}
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("%w: group: %w", ErrState, err)
 	}

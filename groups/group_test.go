@@ -16,7 +16,7 @@ func TestLife(t *testing.T) {
 			commitAll(alice, people[1:], CommitOptions{})
 			agree(t, people...)
 			// An update by a member, through a proposal.
-			proposal, err := bob.group.ProposeUpdate(bob.rows, nil, nil)
+			proposal, err := bob.group.ProposeUpdate(bob.rows, UpdateOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -19,6 +19,7 @@ type person struct {
 	rows   MemoryRows
 	group  *Group
 	past   []*Past
+	plain  bool // in groups without roles
 
 	kp      *KeyPackage
 	private *KeyPackagePrivate
@@ -96,7 +97,7 @@ func (p *person) process(msg []byte) *Received {
 
 func (p *person) join(welcome []byte) {
 	p.tb.Helper()
-	j, err := Join(p.rows, welcome, JoinOptions{KeyPackage: p.kp, Private: p.private, Signer: p.signer})
+	j, err := Join(p.rows, welcome, JoinOptions{KeyPackage: p.kp, Private: p.private, Signer: p.signer, Plain: p.plain})
 	if err != nil {
 		p.tb.Fatalf("%s: join: %v", p.name, err)
 	}

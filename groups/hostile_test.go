@@ -19,7 +19,7 @@ func (p *person) forge(proposals []proposalOrRef, path *treekem.UpdatePath) []by
 	p.tb.Helper()
 	g := p.group
 	a := &authContent{wireFormat: WirePublicMessage, content: &framedContent{
-		groupID: g.groupID, epoch: g.number, sender: member(uint32(g.self)),
+		groupID: g.groupID, epoch: g.number, sender: member(g.self),
 		contentType: ContentCommit, commit: &commit{proposals: proposals, path: path},
 	}}
 	if err := a.sign(g.suite, g.signer, g.context); err != nil {
@@ -65,6 +65,11 @@ func TestHostileCommits(t *testing.T) {
 	psk := &Proposal{Type: ProposalPSK, PSK: PreSharedKeyID{Type: PSKExternal, ID: []byte("x"), Nonce: make([]byte, 32)}}
 	short := &Proposal{Type: ProposalPSK, PSK: PreSharedKeyID{Type: PSKExternal, ID: []byte("x"), Nonce: make([]byte, 31)}}
 	context := &Proposal{Type: ProposalGroupContextExtensions, Extensions: g.Extensions()}
+	linking := func(u ResumptionUsage) *Proposal {
+		return &Proposal{Type: ProposalPSK, PSK: PreSharedKeyID{
+			Type: PSKResumption, Usage: u, GroupID: g.GroupID(), Epoch: g.Epoch(), Nonce: make([]byte, 32),
+		}}
+	}
 	m, err := parseMessage(alice.prepare(CommitOptions{}).Commit)
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +93,13 @@ func TestHostileCommits(t *testing.T) {
 		"psk with a short nonce":   {[]*Proposal{short}, path, ErrProposal},
 		"context twice":            {[]*Proposal{context, context}, path, ErrDuplicate},
 		"no roles":                 {[]*Proposal{{Type: ProposalGroupContextExtensions}}, path, ErrRoles},
-		"re-init":                  {[]*Proposal{{Type: ProposalReInit, ReInit: &ReInit{GroupID: []byte("g"), Version: 1, Suite: 1}}}, nil, ErrUnsupported},
+		"re-init of no version":    {[]*Proposal{{Type: ProposalReInit, ReInit: &ReInit{GroupID: []byte("g"), Suite: 1}}}, nil, ErrProposal},
+		"re-init and more":         {[]*Proposal{remove(2), {Type: ProposalReInit, ReInit: &ReInit{GroupID: []byte("g"), Version: 1, Suite: 1}}}, path, ErrProposal},
+		"more and re-init":         {[]*Proposal{{Type: ProposalReInit, ReInit: &ReInit{GroupID: []byte("g"), Version: 1, Suite: 1}}, remove(2)}, path, ErrProposal},
+		"self-remove by value":     {[]*Proposal{{Type: ProposalSelfRemove}}, path, ErrProposal},
+		"a type nobody knows":      {[]*Proposal{{Type: 0xF123, Custom: []byte("x")}}, path, ErrCapabilities},
+		"psk of a re-init":         {[]*Proposal{linking(ResumptionReInit)}, path, ErrProposal},
+		"psk of a branch":          {[]*Proposal{linking(ResumptionBranch)}, path, ErrProposal},
 		"external init":            {[]*Proposal{{Type: ProposalExternalInit, KEMOutput: []byte("x")}}, path, ErrProposal},
 		"a path too long":          {nil, &treekem.UpdatePath{Leaf: path.Leaf, Nodes: append(path.Nodes, path.Nodes...)}, ErrTree},
 		"a path too short":         {nil, &treekem.UpdatePath{Leaf: path.Leaf}, ErrTree},
@@ -106,7 +117,7 @@ func TestHostileCommits(t *testing.T) {
 	}
 	bob.refuses(alice.forge([]proposalOrRef{{ref: []byte("unheard of")}}, path), ErrUnknownProposal)
 	good := update(carol, nothing)
-	msg, err := carol.group.propose(MemoryRows{}, good, nil)
+	msg, err := carol.group.propose(MemoryRows{}, good, nil, Framing{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,14 +146,14 @@ func TestHostileCommits(t *testing.T) {
 		"with an unusable":    {func(l *LeafNode) { l.EncryptionKey = key[:5] }, ErrProposal},
 		"without what we use": {func(l *LeafNode) { l.Capabilities.Extensions = nil }, ErrCapabilities},
 	} {
-		if _, err := carol.group.propose(MemoryRows{}, update(carol, c.change), nil); !errors.Is(err, c.want) {
+		if _, err := carol.group.propose(MemoryRows{}, update(carol, c.change), nil, Framing{}); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 	}
 	unsigned := update(carol, nothing)
 	unsigned.Update.Signature = bytes.Clone(unsigned.Update.Signature)
 	unsigned.Update.Signature[5] ^= 1
-	if _, err := carol.group.propose(MemoryRows{}, unsigned, nil); !errors.Is(err, ErrSignature) {
+	if _, err := carol.group.propose(MemoryRows{}, unsigned, nil, Framing{}); !errors.Is(err, ErrSignature) {
 		t.Error(err)
 	}
 }
@@ -373,13 +384,13 @@ func TestPaddingOfAPrivateMessage(t *testing.T) {
 		}
 		h := AppHeader{}
 		a := &authContent{wireFormat: WirePrivateMessage, content: &framedContent{
-			groupID: g.groupID, epoch: g.number, sender: member(uint32(g.self)), authenticatedData: h.marshal(),
+			groupID: g.groupID, epoch: g.number, sender: member(g.self), authenticatedData: h.marshal(),
 			contentType: ContentApplication, application: []byte("x"),
 		}}
 		if err := a.sign(g.suite, g.signer, g.context); err != nil {
 			t.Fatal(err)
 		}
-		m := protectPrivate(g.suite, g.senderData, k, a)
+		m := protectPrivate(g.suite, g.senderData, k, a, 0)
 		sd := senderData{leaf: uint32(g.self), generation: k.generation}
 		plain := append(a.auth.append(a.content.appendBody(nil), ContentApplication), c.padding...)
 		m.private.ciphertext = g.suite.AEAD().Seal(nil, k.key, guarded(k.nonce, sd.reuseGuard), plain, m.private.appendAAD(nil))
@@ -411,14 +422,14 @@ func TestRefusedByOneCheck(t *testing.T) {
 		}, ErrNotAdmin},
 		"a key package of another suite": {&Proposal{Type: ProposalAdd, Add: other.kp}, ErrKeyPackage},
 	} {
-		if _, err := g.propose(MemoryRows{}, c.p, nil); !errors.Is(err, c.want) {
+		if _, err := g.propose(MemoryRows{}, c.p, nil, Framing{}); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 	}
 
 	// An application message in the clear.
 	a := &authContent{wireFormat: WirePublicMessage, content: &framedContent{
-		groupID: g.groupID, epoch: g.number, sender: member(uint32(g.self)),
+		groupID: g.groupID, epoch: g.number, sender: member(g.self),
 		authenticatedData: (&AppHeader{}).marshal(), contentType: ContentApplication, application: []byte("x"),
 	}}
 	if err := a.sign(g.suite, g.signer, g.context); err != nil {

@@ -17,6 +17,10 @@ type JoinOptions struct {
 	Private    *KeyPackagePrivate
 	Signer     suite.SigningKey // of the key package's leaf
 	PSK        PSKSource
+	// Parent is the group that the Welcome's group must be the successor or a
+	// branch of, in the epoch that it is linked to; nil for a group that stands
+	// by itself.
+	Parent *Group
 	// Verifier is asked about every member; its verdicts are what Joined
 	// reports.
 	Verifier CredentialVerifier
@@ -41,7 +45,8 @@ const labelJoined = "parley/1 group joined"
 
 // Join enters a group by a Welcome, which is an MLSMessage (RFC 9420, Section
 // 12.4.3.1), and writes the first rows. It returns [ErrWelcomeNotForUs] if the
-// Welcome is for other key packages. Delete the private half of the key package
+// Welcome is for other key packages, and [ErrLink] if it is linked to another
+// group than Parent, or not linked as it should be. Delete the private half of the key package
 // in the same transaction, unless it is a last resort.
 //
 // Group id and CID are the inviter's word. A caller that has the group, or any
@@ -64,7 +69,18 @@ func Join(rows Rows, msg []byte, o JoinOptions) (*Joined, error) {
 		return nil, err
 	}
 	defer gs.pathSecret.Erase()
-	ids, err := lookupJoinerPSKs(gs.psks, o.PSK)
+	usage, err := checkLink(gs.psks)
+	if err != nil {
+		return nil, err
+	}
+	if (usage != 0) != (o.Parent != nil) {
+		return nil, fmt.Errorf("%w: usage %d", ErrLink, usage)
+	}
+	source := o.PSK
+	if o.Parent != nil {
+		source = o.Parent.resumptionSource(o.PSK)
+	}
+	ids, err := lookupJoinerPSKs(gs.psks, source)
 	if err != nil {
 		return nil, err
 	}
@@ -104,20 +120,33 @@ func Join(rows Rows, msg []byte, o JoinOptions) (*Joined, error) {
 	if err := checkMembers(tree, info.context.extensions, g.roles); err != nil {
 		return nil, err
 	}
-	var out changes
-	g.secretTree(nil).start(sec.encryption, &out)
-	if err := out.write(rows, g.cid); err != nil {
-		return nil, err
-	}
-	j := &Joined{Group: g, Inviter: asMember(info.signer, signer, g.roles)}
-	if o.Verifier != nil {
-		for _, m := range g.Members() {
-			if err := o.Verifier.VerifyCredential(m.Credential, m.SignatureKey); err != nil {
-				j.Untrusted = append(j.Untrusted, Untrusted{m, fmt.Errorf("%w: %w", ErrCredential, err)})
-			}
+	if o.Parent != nil {
+		if err := o.Parent.linked(usage, &g.gc, g.Members()); err != nil {
+			return nil, err
 		}
 	}
-	return j, nil
+	if err := g.startRows(rows, sec.encryption); err != nil {
+		return nil, err
+	}
+	return &Joined{
+		Group:     g,
+		Inviter:   asMember(info.signer, signer, g.roles),
+		Untrusted: untrusted(g, o.Verifier),
+	}, nil
+}
+
+// untrusted asks the verifier, if there is one, about every member.
+func untrusted(g *Group, v CredentialVerifier) []Untrusted {
+	if v == nil {
+		return nil
+	}
+	var out []Untrusted
+	for _, m := range g.Members() {
+		if err := v.VerifyCredential(m.Credential, m.SignatureKey); err != nil {
+			out = append(out, Untrusted{m, fmt.Errorf("%w: %w", ErrCredential, err)})
+		}
+	}
+	return out
 }
 
 // open finds and decrypts the secrets for a key package.
@@ -242,23 +271,34 @@ func (g *groupInfo) checkExtensions(s *suite.Suite, plain bool) (CID, error) {
 	return CommitCID(append(in, g.context.confirmedTranscriptHash...)), nil
 }
 
-// describe makes the GroupInfo of the epoch, signed by this member.
-func (g *Group) describe() (*groupInfo, error) {
+// describe makes a GroupInfo of the epoch, signed by this member.
+func (g *Group) describe(tree, external bool, more Extensions) (*groupInfo, error) {
 	info := &groupInfo{
-		context: g.gc,
-		extensions: Extensions{
-			{Type: extensionRatchetTree, Data: g.tree.Append(nil)},
-			{Type: ExtensionCID, Data: bytes.Clone(g.cid[:])},
-		},
+		context:         g.gc,
 		confirmationTag: g.confirmationTag,
 		signer:          g.self,
+	}
+	if tree {
+		info.extensions = append(info.extensions, Extension{Type: extensionRatchetTree, Data: g.RatchetTree()})
+	}
+	info.extensions = append(info.extensions, Extension{Type: ExtensionCID, Data: bytes.Clone(g.cid[:])})
+	if external {
+		key, err := g.externalKey()
+		if err != nil {
+			return nil, err
+		}
+		info.extensions = append(info.extensions, Extension{Type: extensionExternalPub, Data: wire.AppendVec(nil, key.Public())})
+	}
+	info.extensions = append(info.extensions, more...)
+	if !info.extensions.Unique() {
+		return nil, fmt.Errorf("%w: an extension of the group info occurs twice", ErrMalformed)
 	}
 	return info, info.sign(g.suite, g.signer)
 }
 
 // welcome makes the Welcome for those a commit adds; g is the group after it.
-func (g *Group) welcome(a *applied, path *treekem.Path, sec *epochSecrets) ([]byte, error) {
-	info, err := g.describe()
+func (g *Group) welcome(a *applied, path *treekem.Path, sec *epochSecrets, tree bool) ([]byte, error) {
+	info, err := g.describe(tree, false, nil)
 	if err != nil {
 		return nil, err
 	}

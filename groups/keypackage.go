@@ -2,8 +2,10 @@ package groups
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/parley-im/parley/internal/secret"
@@ -38,6 +40,11 @@ type KeyPackageOptions struct {
 	NotBefore  time.Time
 	NotAfter   time.Time // at most MaxLifetime after NotBefore
 	LastResort bool
+	// Capabilities is what the caller's own code handles beyond this package:
+	// its types of proposals, extensions and credentials. Extensions go into
+	// the leaf, which must list their types.
+	Capabilities Capabilities
+	Extensions   Extensions
 }
 
 const (
@@ -55,16 +62,21 @@ func NewKeyPackage(o KeyPackageOptions) (*KeyPackage, *KeyPackagePrivate, error)
 	if d := o.NotAfter.Sub(o.NotBefore); d <= 0 || d > MaxLifetime || o.NotBefore.Unix() < 0 {
 		return nil, nil, fmt.Errorf("%w: validity of %v", ErrLifetime, d)
 	}
-	leaf, encryption, err := newLeaf(s, o.Credential, o.NotBefore, o.NotAfter)
+	leaf, encryption, err := newLeaf(s, o.Credential, o.Capabilities)
 	if err != nil {
 		return nil, nil, err
 	}
+	leaf.Source, leaf.Lifetime = treekem.SourceKeyPackage, lifetime(o.NotBefore, o.NotAfter)
+	leaf.Extensions = o.Extensions
 	if err := leaf.Sign(s, o.Signer, nil, 0); err != nil {
 		return nil, nil, err
 	}
 	initKey, err := s.GenerateHPKEKey()
 	if err != nil {
 		return nil, nil, err
+	}
+	if err := leaf.Check(s); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrKeyPackage, err)
 	}
 	kp := &KeyPackage{Suite: s.ID(), InitKey: initKey.Public(), Leaf: leaf}
 	if o.LastResort {
@@ -87,8 +99,9 @@ func chosenSuite(id suite.ID) (*suite.Suite, error) {
 	return s, nil
 }
 
-// newLeaf returns an unsigned leaf of a key package with a new encryption key.
-func newLeaf(s *suite.Suite, c Credential, notBefore, notAfter time.Time) (*LeafNode, suite.HPKEKey, error) {
+// newLeaf returns an unsigned leaf without a source, with a new encryption key.
+// Its capabilities are those of this package and more.
+func newLeaf(s *suite.Suite, c Credential, more Capabilities) (*LeafNode, suite.HPKEKey, error) {
 	if err := checkSubject(c); err != nil {
 		return nil, nil, err
 	}
@@ -96,18 +109,40 @@ func newLeaf(s *suite.Suite, c Credential, notBefore, notAfter time.Time) (*Leaf
 	if err != nil {
 		return nil, nil, err
 	}
+	grease := grease()
 	return &LeafNode{
 		EncryptionKey: key.Public(),
 		Credential:    c,
 		Capabilities: Capabilities{
-			Versions:    []treekem.ProtocolVersion{treekem.MLS10},
-			Suites:      []suite.ID{s.ID()},
-			Extensions:  []treekem.ExtensionType{extensionLastResort, ExtensionRoles},
-			Credentials: []treekem.CredentialType{c.Type},
+			Versions:    with([]treekem.ProtocolVersion{treekem.MLS10}, more.Versions),
+			Suites:      with([]suite.ID{s.ID(), suite.ID(grease)}, more.Suites),
+			Extensions:  with([]treekem.ExtensionType{extensionLastResort, ExtensionRoles, treekem.ExtensionType(grease)}, more.Extensions),
+			Proposals:   with([]treekem.ProposalType{ProposalSelfRemove, treekem.ProposalType(grease)}, more.Proposals),
+			Credentials: with([]treekem.CredentialType{c.Type, treekem.CredentialType(grease)}, more.Credentials),
 		},
-		Source:   treekem.SourceKeyPackage,
-		Lifetime: treekem.Lifetime{NotBefore: uint64(notBefore.Unix()), NotAfter: uint64(notAfter.Unix())},
 	}, key, nil
+}
+
+// with appends to a list what of another it has not.
+func with[T comparable](list, more []T) []T {
+	for _, v := range more {
+		if !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// grease returns one of the numbers that mean nothing and keep others from
+// choking on what they do not know (RFC 9420, Section 13.5).
+func grease() uint16 {
+	var b [1]byte
+	rand.Read(b[:])
+	return (uint16(b[0]%15)<<4 | 0x0a) * 0x0101
+}
+
+func lifetime(notBefore, notAfter time.Time) treekem.Lifetime {
+	return treekem.Lifetime{NotBefore: uint64(notBefore.Unix()), NotAfter: uint64(notAfter.Unix())}
 }
 
 func (k *KeyPackage) unsigned(b []byte) []byte {

@@ -28,8 +28,17 @@ const (
 	// epoch, and MaxPendingPerSender those of one member.
 	MaxPendingProposals = 1024
 	MaxPendingPerSender = 16
+	// MaxPendingOutside is the same for all newcomers together who propose to
+	// be added.
+	MaxPendingOutside = 64
 	// MaxProposalSize bounds the encoded content of one of them, in bytes.
 	MaxProposalSize = 256 << 10
+	// MaxCustomProposal bounds the body of a proposal of a type of the caller's.
+	MaxCustomProposal = 64 << 10
+	// MaxExternalSenders bounds the external_senders extension.
+	MaxExternalSenders = 64
+	// MaxPadding bounds the padding of a PrivateMessage that is sent, in bytes.
+	MaxPadding = 64 << 10
 	// MaxPSKs bounds the pre-shared keys of one commit.
 	MaxPSKs = 64
 	// MaxAdmins bounds the list of admins in the roles extension.

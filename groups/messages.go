@@ -10,39 +10,63 @@ import (
 // Protect encrypts an application message of at most [MaxApplicationData]
 // bytes, and moves the own ratchet and hash chain on. It returns the
 // MLSMessage and the header that went into it. The rows must be on disk before
-// the message leaves.
+// the message leaves. It returns [ErrReInit] in a group that was closed, and
+// [ErrExhausted].
 func (g *Group) Protect(rows Rows, plaintext []byte) ([]byte, AppHeader, error) {
-	if len(plaintext) > MaxApplicationData {
-		return nil, AppHeader{}, fmt.Errorf("%w: %d bytes, limit %d", ErrMalformed, len(plaintext), MaxApplicationData)
-	}
 	header, err := g.nextHeader(rows)
 	if err != nil {
 		return nil, AppHeader{}, err
 	}
-	var out changes
-	k, err := g.secretTree(rows).next(ratchetApplication, uint32(g.self), &out)
+	msg, err := g.protectApplication(rows, plaintext, header, Framing{AuthenticatedData: header.marshal()})
 	if err != nil {
 		return nil, AppHeader{}, err
 	}
-	defer k.key.Erase()
+	return msg, header, nil
+}
+
+// ProtectPlain is Protect for a group without roles, where authenticated data
+// and padding are the caller's and there is no header. It returns [ErrRoles] in
+// a group with roles.
+func (g *Group) ProtectPlain(rows Rows, plaintext []byte, f Framing) ([]byte, error) {
+	if !g.plain {
+		return nil, fmt.Errorf("%w: messages of a group with roles have a header", ErrRoles)
+	}
+	header, err := g.nextHeader(rows)
+	if err != nil {
+		return nil, err
+	}
+	return g.protectApplication(rows, plaintext, header, f)
+}
+
+func (g *Group) protectApplication(rows Rows, plaintext []byte, header AppHeader, f Framing) ([]byte, error) {
+	if g.reInit != nil {
+		return nil, ErrReInit
+	}
+	if len(plaintext) > MaxApplicationData {
+		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrMalformed, len(plaintext), MaxApplicationData)
+	}
+	if _, err := f.format(); err != nil {
+		return nil, err
+	}
 	a := &authContent{wireFormat: WirePrivateMessage, content: &framedContent{
 		groupID:           g.groupID,
 		epoch:             g.number,
-		sender:            member(uint32(g.self)),
-		authenticatedData: header.marshal(),
+		sender:            member(g.self),
+		authenticatedData: f.AuthenticatedData,
 		contentType:       ContentApplication,
 		application:       plaintext,
 	}}
 	if err := a.sign(g.suite, g.signer, g.context); err != nil {
-		return nil, AppHeader{}, err
+		return nil, err
 	}
-	msg := protectPrivate(g.suite, g.senderData, k, a).marshal()
+	var out changes
+	msg, err := g.protect(rows, a, f.Padding, &out)
+	if err != nil {
+		return nil, err
+	}
 	next := AppHeader{N: header.N + 1, Prev: MessageHash(msg)}
 	out.put(rowKey(rowSender), next.marshal())
-	if err := out.write(rows, g.cid); err != nil {
-		return nil, AppHeader{}, err
-	}
-	return msg, header, nil
+	return msg, out.write(rows, g.cid)
 }
 
 // nextHeader reads the header of the own next message.
@@ -76,7 +100,7 @@ func (g *Group) Unprotect(rows Rows, msg []byte) (*Application, error) {
 
 // pendingEntry is one proposal in the list of those that wait, as it is stored.
 type pendingEntry struct {
-	sender LeafIndex
+	sender Sender
 	ref    []byte
 }
 
@@ -89,7 +113,7 @@ func (g *Group) pendingList(rows Rows) ([]pendingEntry, error) {
 	var list []pendingEntry
 	r := wire.NewReader(row)
 	for r.More() {
-		list = append(list, pendingEntry{LeafIndex(r.Uint32()), bytes.Clone(r.Vec())})
+		list = append(list, pendingEntry{readSender(r), bytes.Clone(r.Vec())})
 	}
 	if r.Done() != nil {
 		return nil, fmt.Errorf("%w: list of pending proposals", ErrState)
@@ -104,21 +128,24 @@ func (g *Group) remember(rows Rows, a *authContent, ref []byte, out *changes) er
 	if err != nil {
 		return err
 	}
-	sender, own := LeafIndex(a.content.sender.Index), 0
-	b := make([]byte, 0, (len(list)+1)*(len(ref)+5))
+	sender, same, limit := a.content.sender, 0, MaxPendingPerSender
+	if sender.Type == SenderNewMemberProposal {
+		limit = MaxPendingOutside
+	}
+	b := make([]byte, 0, (len(list)+1)*(len(ref)+6))
 	for _, p := range list {
 		if bytes.Equal(p.ref, ref) {
 			return fmt.Errorf("%w: proposal", ErrDuplicate)
 		}
 		if p.sender == sender {
-			own++
+			same++
 		}
-		b = wire.AppendVec(wire.AppendUint32(b, uint32(p.sender)), p.ref)
+		b = wire.AppendVec(p.sender.append(b), p.ref)
 	}
-	if len(list) >= MaxPendingProposals || own >= MaxPendingPerSender {
+	if len(list) >= MaxPendingProposals || same >= limit {
 		return fmt.Errorf("%w: too many are pending", ErrProposal)
 	}
-	b = wire.AppendVec(wire.AppendUint32(b, uint32(sender)), ref)
+	b = wire.AppendVec(sender.append(b), ref)
 	out.put(rowKey(rowPending), b)
 	encoded := a.marshal()
 	if len(encoded) > MaxProposalSize {
@@ -130,20 +157,20 @@ func (g *Group) remember(rows Rows, a *authContent, ref []byte, out *changes) er
 
 // recall reads a pending proposal. It returns [ErrUnknownProposal] if there is
 // none.
-func (g *Group) recall(rows Rows, ref []byte) (*Proposal, LeafIndex, error) {
+func (g *Group) recall(rows Rows, ref []byte) (*Proposal, Sender, error) {
 	row, err := rows.Get(g.cid, refRowKey(rowProposal, ref))
 	if err != nil {
-		return nil, 0, err
+		return nil, Sender{}, err
 	}
 	if row == nil {
-		return nil, 0, fmt.Errorf("%w: %x", ErrUnknownProposal, ref)
+		return nil, Sender{}, fmt.Errorf("%w: %x", ErrUnknownProposal, ref)
 	}
 	r := wire.NewReader(row)
 	a := readAuthContent(r)
 	if r.Done() != nil || a.content.contentType != ContentProposal {
-		return nil, 0, fmt.Errorf("%w: proposal row", ErrState)
+		return nil, Sender{}, fmt.Errorf("%w: proposal row", ErrState)
 	}
-	return a.content.proposal, LeafIndex(a.content.sender.Index), nil
+	return a.content.proposal, a.content.sender, nil
 }
 
 // forget stages the end of everything in the rows that serves to send or to
@@ -155,7 +182,7 @@ func (g *Group) forget(rows Rows, out *changes) error {
 	}
 	for _, p := range list {
 		out.del(refRowKey(rowProposal, p.ref))
-		if p.sender == g.self {
+		if p.sender.is(g.self) {
 			out.del(refRowKey(rowUpdate, p.ref))
 		}
 	}

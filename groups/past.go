@@ -71,7 +71,7 @@ func (p *Past) Unprotect(rows Rows, msg []byte) (*Application, error) {
 }
 
 // stateVersion is the first byte of stored state.
-const stateVersion = 1
+const stateVersion = 2
 
 // Marshal returns the past epoch for storage. It is secret.
 func (p *Past) Marshal() secret.Key {

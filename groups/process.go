@@ -21,6 +21,8 @@ type ProcessOptions struct {
 
 // Received is what Process made of a message: one of the last three is set.
 type Received struct {
+	// From says who sent it. Sender is the member, if it is one.
+	From        Sender
 	Sender      Member
 	Application *Application
 	Proposal    *PendingProposal
@@ -30,7 +32,9 @@ type Received struct {
 // Process takes a PublicMessage or PrivateMessage of this epoch. A proposal is
 // remembered in the rows, an application message consumes its key, a commit is
 // staged: look at its Changes, then merge it. A message of another epoch is an
-// *[EpochError]; what this member sent itself is [ErrOwnMessage].
+// *[EpochError]; what this member sent itself is [ErrOwnMessage]. Messages of
+// external senders and newcomers are processed too; whether to hand them to
+// Process is the caller's policy.
 func (g *Group) Process(rows Rows, msg []byte, o ProcessOptions) (*Received, error) {
 	msg = bytes.Clone(msg) // what is decoded refers into it
 	m, err := parseMessage(msg)
@@ -56,15 +60,15 @@ func (g *Group) Process(rows Rows, msg []byte, o ProcessOptions) (*Received, err
 	if err != nil {
 		return nil, err
 	}
-	r := &Received{Sender: sender}
+	r := &Received{From: a.content.sender, Sender: sender}
 	switch a.content.contentType {
 	case ContentApplication:
 		r.Application, err = g.application(a, sender, msg)
 	case ContentProposal:
-		r.Proposal, err = g.receiveProposal(rows, a, sender, &out)
+		r.Proposal, err = g.receiveProposal(rows, a, &out)
 	default:
 		// The key of an encrypted commit is consumed when the commit is merged.
-		if r.Commit, err = g.stage(rows, a, sender, msg, o); err == nil {
+		if r.Commit, err = g.stage(rows, a, msg, o); err == nil {
 			r.Commit.key = key
 		}
 		out = nil
@@ -75,56 +79,97 @@ func (g *Group) Process(rows Rows, msg []byte, o ProcessOptions) (*Received, err
 	return r, out.write(rows, g.cid)
 }
 
-// openPublic verifies a PublicMessage (RFC 9420, Section 6.2).
+// openPublic verifies a PublicMessage (RFC 9420, Section 6.2), of a member or of
+// someone outside.
 func (g *Group) openPublic(m *publicMessage) (*authContent, Member, error) {
 	c := m.content
 	if err := g.fits(c.groupID, c.epoch); err != nil {
 		return nil, Member{}, err
 	}
-	if c.sender.Type != SenderMember {
-		return nil, Member{}, fmt.Errorf("%w: sender of type %d", ErrUnsupported, c.sender.Type)
+	if c.contentType == ContentApplication {
+		return nil, Member{}, fmt.Errorf("%w: application data in the clear", ErrMalformed)
 	}
-	sender, ok := g.Member(LeafIndex(c.sender.Index))
-	if !ok {
-		return nil, Member{}, fmt.Errorf("%w: sender at leaf %d", ErrNotMember, c.sender.Index)
+	var sender Member
+	key, err := g.outsideKey(c)
+	if c.sender.Type == SenderMember {
+		var ok bool
+		if sender, ok = g.Member(LeafIndex(c.sender.Index)); !ok {
+			return nil, Member{}, fmt.Errorf("%w: sender at %v", ErrNotMember, c.sender)
+		}
+		key, err = sender.SignatureKey, checkMembershipTag(g.suite, g.membership, m, g.context)
 	}
-	if err := checkPublic(g.suite, g.membership, m, g.context); err != nil {
+	if err != nil {
 		return nil, Member{}, err
 	}
 	a := m.authenticated()
-	if err := a.verify(g.suite, sender.SignatureKey, g.context); err != nil {
+	if err := a.verify(g.suite, key, g.context); err != nil {
 		return nil, Member{}, err
 	}
-	if sender.Leaf == g.self {
+	if c.sender.is(g.self) {
 		return nil, Member{}, ErrOwnMessage
 	}
 	return a, sender, nil
 }
 
-func (g *Group) receiveProposal(rows Rows, a *authContent, sender Member, out *changes) (*PendingProposal, error) {
-	q, err := requiredOf(g.gc.extensions)
-	if err != nil {
-		return nil, err
+// outsideKey returns the signature key of a sender that is not a member: that of
+// an external sender is in the GroupContext, a newcomer brings its own (RFC
+// 9420, Section 6.1).
+func (g *Group) outsideKey(c *framedContent) ([]byte, error) {
+	switch {
+	case c.sender.Type == SenderMember:
+		return nil, nil
+	case c.sender.Type == SenderExternal && c.contentType == ContentProposal:
+		senders, err := ExternalSenders(g.gc.extensions)
+		if err != nil {
+			return nil, err
+		}
+		if uint64(c.sender.Index) >= uint64(len(senders)) {
+			return nil, fmt.Errorf("%w: %v", ErrNotMember, c.sender)
+		}
+		return senders[c.sender.Index].SignatureKey, nil
+	case c.sender.Type == SenderNewMemberProposal && c.contentType == ContentProposal && c.proposal.Type == ProposalAdd:
+		return c.proposal.Add.Leaf.SignatureKey, nil
+	case c.sender.Type == SenderNewMemberCommit && c.contentType == ContentCommit && c.commit.path != nil:
+		return c.commit.path.Leaf.SignatureKey, nil
+	}
+	return nil, fmt.Errorf("%w: %v may not send this", ErrMalformed, c.sender)
+}
+
+func (g *Group) receiveProposal(rows Rows, a *authContent, out *changes) (*PendingProposal, error) {
+	if g.reInit != nil {
+		return nil, ErrReInit
 	}
 	p := a.content.proposal
-	if err := g.checkProposal(p, sender.Leaf, &q, nil); err != nil {
+	if p.Type == ProposalSelfRemove && a.wireFormat != WirePublicMessage {
+		return nil, fmt.Errorf("%w: private self-remove", ErrMalformed)
+	}
+	if err := g.checkProposal(p, a.content.sender, nil); err != nil {
 		return nil, err
+	}
+	if err := checkPSK(&p.PSK, false); err != nil {
+		return nil, err
+	}
+	if p.Type == ProposalExternalInit {
+		return nil, fmt.Errorf("%w: external init by a member", ErrProposal)
 	}
 	ref := proposalRef(g.suite, a)
 	if err := g.remember(rows, a, ref, out); err != nil {
 		return nil, err
 	}
-	return &PendingProposal{Sender: sender.Leaf, Ref: ref, Proposal: p}, nil
+	return &PendingProposal{Sender: a.content.sender, Ref: ref, Proposal: p}, nil
 }
 
 // stage checks a received commit (RFC 9420, Section 12.4.2) and works out the
 // next epoch, without changing anything.
-func (g *Group) stage(rows Rows, a *authContent, sender Member, msg []byte, o ProcessOptions) (*Staged, error) {
-	if !g.MayCommit(sender.Leaf) {
-		return nil, fmt.Errorf("%w: commit by leaf %d", ErrNotAdmin, sender.Leaf)
+func (g *Group) stage(rows Rows, a *authContent, msg []byte, o ProcessOptions) (*Staged, error) {
+	c, from := a.content.commit, a.content.sender
+	if g.reInit != nil {
+		return nil, ErrReInit
 	}
-	c := a.content.commit
-	list, err := g.resolve(rows, c, sender.Leaf)
+	if from.Type == SenderMember && !g.MayCommit(LeafIndex(from.Index)) {
+		return nil, fmt.Errorf("%w: commit by %v", ErrNotAdmin, from)
+	}
+	list, err := g.resolve(rows, c, from)
 	if err != nil {
 		return nil, err
 	}
@@ -135,8 +180,17 @@ func (g *Group) stage(rows Rows, a *authContent, sender Member, msg []byte, o Pr
 	if err != nil {
 		return nil, err
 	}
+	committer := LeafIndex(from.Index)
+	if from.Type == SenderNewMemberCommit {
+		if err := list.complete(c.path.Leaf); err != nil {
+			return nil, err
+		}
+		if committer, err = ap.tree.Add(c.path.Leaf); err != nil {
+			return nil, treeError(err)
+		}
+	}
 	if c.path != nil {
-		if err := g.mergePath(ap, c.path, sender.Leaf, list); err != nil {
+		if err := g.mergePath(ap, c.path, committer); err != nil {
 			return nil, err
 		}
 	}
@@ -144,7 +198,7 @@ func (g *Group) stage(rows Rows, a *authContent, sender Member, msg []byte, o Pr
 		return nil, err
 	}
 	st := &Staged{Commit: msg, old: g}
-	st.describe(a, ap, list)
+	st.describe(a, ap, committer)
 	st.distrust(c, ap, o)
 	if ap.selfGone {
 		return st, nil
@@ -155,18 +209,25 @@ func (g *Group) stage(rows Rows, a *authContent, sender Member, msg []byte, o Pr
 		return nil, err
 	}
 	gc := g.provisional(ap)
-	commitSecret, private, signer, err := g.openPath(rows, ap, c.path, sender.Leaf, gc)
+	commitSecret, private, signer, err := g.openPath(rows, ap, c.path, committer, gc)
 	if err != nil {
 		return nil, err
 	}
 	defer commitSecret.Erase()
+	initSecret := g.init
+	if list.init != nil {
+		if initSecret, err = g.externalInit(list.init.KEMOutput); err != nil {
+			return nil, err
+		}
+		defer initSecret.Erase()
+	}
 	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, a)
-	sec := g.schedule(g.init, commitSecret, psks, gc)
+	sec := g.schedule(initSecret, commitSecret, psks, gc)
 	defer sec.eraseTransient()
 	if !g.suite.VerifyMAC(sec.confirmation, gc.confirmedTranscriptHash, a.auth.confirmationTag) {
 		return nil, ErrConfirmationTag
 	}
-	next := &Group{tree: ap.tree, private: private, signer: signer}
+	next := &Group{tree: ap.tree, private: private, signer: signer, reInit: ap.reInit}
 	if err := next.begin(gc, CommitCID(msg), g.self, sec); err != nil {
 		return nil, err
 	}
@@ -175,11 +236,8 @@ func (g *Group) stage(rows Rows, a *authContent, sender Member, msg []byte, o Pr
 }
 
 // resolve lists the proposals of a received commit.
-func (g *Group) resolve(rows Rows, c *commit, committer LeafIndex) (*proposalList, error) {
-	list, err := g.newProposalList(committer)
-	if err != nil {
-		return nil, err
-	}
+func (g *Group) resolve(rows Rows, c *commit, committer Sender) (*proposalList, error) {
+	list := g.newProposalList(committer)
 	items := make([]listed, len(c.proposals))
 	proposals := make([]*Proposal, len(c.proposals))
 	seen := make(map[string]bool)
@@ -190,6 +248,7 @@ func (g *Group) resolve(rows Rows, c *commit, committer LeafIndex) (*proposalLis
 				return nil, fmt.Errorf("%w: reference to a proposal", ErrDuplicate)
 			}
 			seen[string(p.ref)] = true
+			var err error
 			if items[i].proposal, items[i].sender, err = g.recall(rows, p.ref); err != nil {
 				return nil, err
 			}
@@ -206,7 +265,7 @@ func (g *Group) resolve(rows Rows, c *commit, committer LeafIndex) (*proposalLis
 }
 
 // mergePath puts the public half of a commit's path into the tree.
-func (g *Group) mergePath(ap *applied, path *treekem.UpdatePath, committer LeafIndex, list *proposalList) error {
+func (g *Group) mergePath(ap *applied, path *treekem.UpdatePath, committer LeafIndex) error {
 	old, ok := ap.tree.Leaf(committer)
 	if !ok {
 		return ErrNotMember
@@ -214,7 +273,7 @@ func (g *Group) mergePath(ap *applied, path *treekem.UpdatePath, committer LeafI
 	if err := g.checkSuccessor(path.Leaf, old); err != nil {
 		return err
 	}
-	if err := checkLeaf(path.Leaf, g.gc.extensions, &list.required); err != nil {
+	if err := checkLeaf(path.Leaf, ap.extensions, &ap.required); err != nil {
 		return err
 	}
 	if err := ap.tree.Merge(g.groupID, committer, path, ap.added); err != nil {
@@ -275,7 +334,7 @@ func (s *Staged) distrust(c *commit, ap *applied, o ProcessOptions) {
 		}
 	}
 	was := s.Changes.Committer
-	if c.path == nil || (was.Credential.Equal(c.path.Leaf.Credential) && bytes.Equal(was.SignatureKey, c.path.Leaf.SignatureKey)) {
+	if c.path == nil || (!s.Changes.External && was.Credential.Equal(c.path.Leaf.Credential) && bytes.Equal(was.SignatureKey, c.path.Leaf.SignatureKey)) {
 		return
 	}
 	ask(asMember(was.Leaf, c.path.Leaf, ap.roles), c.path.Leaf)

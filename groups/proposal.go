@@ -20,10 +20,11 @@ const (
 	ProposalReInit                 ProposalType = 0x0005
 	ProposalExternalInit           ProposalType = 0x0006
 	ProposalGroupContextExtensions ProposalType = 0x0007
+	ProposalSelfRemove             ProposalType = 0x000A // draft-ietf-mls-extensions
 )
 
 // Proposal is a change to a group that someone wishes (RFC 9420, Section 12.1).
-// The field that Type names is set.
+// The field that Type names is set; a self-remove has none.
 type Proposal struct {
 	Type       ProposalType
 	Add        *KeyPackage
@@ -33,6 +34,16 @@ type Proposal struct {
 	ReInit     *ReInit
 	KEMOutput  []byte     // of an external init
 	Extensions Extensions // of group context extensions
+	// Custom is the body of a proposal of any other type, which this package
+	// carries and leaves to the caller: opaque<V> on the wire, at most
+	// [MaxCustomProposal] bytes. Every member must list the type among its
+	// capabilities.
+	Custom []byte
+}
+
+// custom reports whether a type is one that only the caller understands.
+func custom(t ProposalType) bool {
+	return t > ProposalGroupContextExtensions && t != ProposalSelfRemove
 }
 
 // ReInit closes a group in favour of another with other parameters (RFC 9420,
@@ -56,19 +67,34 @@ func (p *Proposal) append(b []byte) []byte {
 	case ProposalPSK:
 		return p.PSK.append(b)
 	case ProposalReInit:
-		b = wire.AppendVec(b, p.ReInit.GroupID)
-		b = wire.AppendUint16(b, uint16(p.ReInit.Version))
-		b = wire.AppendUint16(b, uint16(p.ReInit.Suite))
-		return p.ReInit.Extensions.Append(b)
+		return p.ReInit.append(b)
 	case ProposalExternalInit:
 		return wire.AppendVec(b, p.KEMOutput)
-	default:
+	case ProposalGroupContextExtensions:
 		return p.Extensions.Append(b)
+	case ProposalSelfRemove:
+		return b
+	default:
+		return wire.AppendVec(b, p.Custom)
 	}
 }
 
-// readProposal fails for types it does not know: their length is unknown, and a
-// group must not use what not all of its members support.
+func (p *ReInit) append(b []byte) []byte {
+	b = wire.AppendVec(b, p.GroupID)
+	b = wire.AppendUint16(b, uint16(p.Version))
+	b = wire.AppendUint16(b, uint16(p.Suite))
+	return p.Extensions.Append(b)
+}
+
+func readReInit(r *wire.Reader) *ReInit {
+	return &ReInit{
+		GroupID:    bytes.Clone(r.VecMax(MaxGroupID)),
+		Version:    treekem.ProtocolVersion(r.Uint16()),
+		Suite:      suite.ID(r.Uint16()),
+		Extensions: treekem.ReadExtensions(r),
+	}
+}
+
 func readProposal(r *wire.Reader) *Proposal {
 	p := &Proposal{Type: ProposalType(r.Uint16())}
 	switch p.Type {
@@ -81,18 +107,16 @@ func readProposal(r *wire.Reader) *Proposal {
 	case ProposalPSK:
 		p.PSK = readPreSharedKeyID(r)
 	case ProposalReInit:
-		p.ReInit = &ReInit{
-			GroupID:    bytes.Clone(r.VecMax(MaxGroupID)),
-			Version:    treekem.ProtocolVersion(r.Uint16()),
-			Suite:      suite.ID(r.Uint16()),
-			Extensions: treekem.ReadExtensions(r),
-		}
+		p.ReInit = readReInit(r)
 	case ProposalExternalInit:
 		p.KEMOutput = bytes.Clone(r.Vec())
 	case ProposalGroupContextExtensions:
 		p.Extensions = treekem.ReadExtensions(r)
-	default:
+	case ProposalSelfRemove:
+	case 0: // reserved (RFC 9420, Section 17.4)
 		r.Fail(wire.ErrValue)
+	default:
+		p.Custom = bytes.Clone(r.VecMax(MaxCustomProposal))
 	}
 	return p
 }

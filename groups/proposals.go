@@ -16,40 +16,38 @@ type PSKSource func(PreSharedKeyID) (secret.Key, bool)
 // listed is a proposal in a commit, with its sender.
 type listed struct {
 	proposal *Proposal
-	sender   LeafIndex
+	sender   Sender
 	ref      []byte // nil if by value
 }
 
 // proposalList is the proposals of one commit while they are checked, one by
 // one and against each other (RFC 9420, Section 12.2). Both who makes a commit
-// and who receives one fill it by add.
+// and who receives one fill it by add, and ask complete.
 type proposalList struct {
 	g         *Group
-	committer LeafIndex
-	required  required
+	committer Sender // a member, or a newcomer
+	linking   bool   // it is the first commit of a successor or a branch
 	items     []listed
 
 	changed    map[LeafIndex]bool // updated or removed
 	keys       map[string]bool    // signature and encryption keys of new leaves
 	psks       map[string]bool
 	extensions *Proposal // group context extensions
+	reInit     *Proposal
+	init       *Proposal  // external init
+	replaced   *LeafIndex // the leaf that a newcomer takes the place of
 
 	verified map[*KeyPackage]error // what check said, of those it was asked about
 }
 
-func (g *Group) newProposalList(committer LeafIndex) (*proposalList, error) {
-	q, err := requiredOf(g.gc.extensions)
-	if err != nil {
-		return nil, err
-	}
+func (g *Group) newProposalList(committer Sender) *proposalList {
 	return &proposalList{
 		g:         g,
 		committer: committer,
-		required:  q,
 		changed:   make(map[LeafIndex]bool),
 		keys:      make(map[string]bool),
 		psks:      make(map[string]bool),
-	}, nil
+	}
 }
 
 // verify checks the key packages among the proposals on all cores, before they
@@ -75,10 +73,16 @@ func (l *proposalList) verify(proposals []*Proposal) {
 // add checks a proposal by itself and with those before it, and lists it. On an
 // error the list is as it was.
 func (l *proposalList) add(it listed) error {
-	if err := l.g.checkProposal(it.proposal, it.sender, &l.required, l.verified); err != nil {
+	p := it.proposal
+	if err := l.g.checkProposal(p, it.sender, l.verified); err != nil {
 		return err
 	}
-	p := it.proposal
+	if err := l.permit(it); err != nil {
+		return err
+	}
+	if l.reInit != nil || (p.Type == ProposalReInit && len(l.items) > 0) {
+		return fmt.Errorf("%w: re-initialisation beside another proposal", ErrProposal)
+	}
 	switch p.Type {
 	case ProposalAdd:
 		if err := l.claim(p.Add.Leaf); err != nil {
@@ -88,22 +92,29 @@ func (l *proposalList) add(it listed) error {
 		if it.sender == l.committer {
 			return fmt.Errorf("%w: update by the committer", ErrProposal)
 		}
-		if l.changed[it.sender] {
-			return fmt.Errorf("%w: leaf %d is changed already", ErrDuplicate, it.sender)
+		if l.changed[LeafIndex(it.sender.Index)] {
+			return fmt.Errorf("%w: %v is changed already", ErrDuplicate, it.sender)
 		}
 		if err := l.claim(p.Update); err != nil {
 			return err
 		}
-		l.changed[it.sender] = true
-	case ProposalRemove:
-		if p.Remove == l.committer {
+		l.changed[LeafIndex(it.sender.Index)] = true
+	case ProposalRemove, ProposalSelfRemove:
+		leaf := p.removes(it.sender)
+		if l.committer.is(leaf) {
 			return fmt.Errorf("%w: removal of the committer", ErrProposal)
 		}
-		if l.changed[p.Remove] {
-			return fmt.Errorf("%w: leaf %d is changed already", ErrDuplicate, p.Remove)
+		if l.changed[leaf] {
+			return fmt.Errorf("%w: leaf %d is changed already", ErrDuplicate, leaf)
 		}
-		l.changed[p.Remove] = true
+		if p.Type == ProposalSelfRemove && it.ref == nil {
+			return fmt.Errorf("%w: self-remove by value", ErrProposal)
+		}
+		l.changed[leaf] = true
 	case ProposalPSK:
+		if err := checkPSK(&p.PSK, l.linking); err != nil {
+			return err
+		}
 		id := string(p.PSK.append(nil))
 		if l.psks[id] || len(l.psks) == MaxPSKs {
 			return fmt.Errorf("%w: pre-shared key", ErrDuplicate)
@@ -115,11 +126,81 @@ func (l *proposalList) add(it listed) error {
 		}
 		l.extensions = p
 	case ProposalReInit:
-		return fmt.Errorf("%w: re-initialisation", ErrUnsupported)
-	default: // ExternalInit is for external commits only
-		return fmt.Errorf("%w: type %d in a member's commit", ErrProposal, p.Type)
+		l.reInit = p
+	case ProposalExternalInit:
+		if l.init != nil {
+			return fmt.Errorf("%w: external init", ErrDuplicate)
+		}
+		l.init = p
 	}
 	l.items = append(l.items, it)
+	return nil
+}
+
+// removes returns the leaf that a removal is of.
+func (p *Proposal) removes(sender Sender) LeafIndex {
+	if p.Type == ProposalSelfRemove {
+		return LeafIndex(sender.Index)
+	}
+	return p.Remove
+}
+
+// permit decides which proposals the committer may list.
+func (l *proposalList) permit(it listed) error {
+	p, g := it.proposal, l.g
+	if l.committer.Type == SenderMember {
+		if p.Type == ProposalExternalInit {
+			return fmt.Errorf("%w: external init in a member's commit", ErrProposal)
+		}
+		if g.roles == nil || it.sender.Type == SenderMember {
+			return nil // a member's right was checked with its proposal
+		}
+		// Who is outside has no role: the committer answers for it.
+		m, _ := g.Member(LeafIndex(l.committer.Index))
+		return g.roles.checkProposal(p, l.committer, m.Subject, g.gc.extensions)
+	}
+	// RFC 9420, Section 12.2, for external commits; the self-remove is of
+	// draft-ietf-mls-extensions.
+	switch {
+	case p.Type == ProposalSelfRemove:
+		return nil
+	case it.ref != nil:
+		return fmt.Errorf("%w: reference to a proposal in an external commit", ErrProposal)
+	case p.Type == ProposalRemove && l.replaced == nil:
+		l.replaced = &p.Remove
+		return nil
+	case p.Type == ProposalExternalInit, p.Type == ProposalPSK:
+		return nil
+	}
+	return fmt.Errorf("%w: proposal of type %d in an external commit", ErrProposal, p.Type)
+}
+
+// complete checks what can be said of an external commit when all proposals
+// are listed. leaf is the newcomer's.
+func (l *proposalList) complete(leaf *LeafNode) error {
+	if l.init == nil {
+		return fmt.Errorf("%w: external commit without external init", ErrProposal)
+	}
+	g := l.g
+	if l.replaced != nil {
+		old, ok := g.tree.Leaf(*l.replaced)
+		switch {
+		case !ok:
+			return fmt.Errorf("%w: leaf %d", ErrNotMember, *l.replaced)
+		case bytes.Equal(leaf.EncryptionKey, old.EncryptionKey):
+			return fmt.Errorf("%w: newcomer without a new key", ErrProposal)
+		case !bytes.Equal(Subject(leaf.Credential), Subject(old.Credential)):
+			return fmt.Errorf("%w: newcomer removes a member that it is not", ErrCredential)
+		}
+	}
+	if g.roles == nil {
+		return nil
+	}
+	// In a group with roles a newcomer is let in by members only; who was in
+	// may come back if it could have committed itself.
+	if l.replaced == nil || !g.roles.allows(g.roles.Commit, Subject(leaf.Credential)) {
+		return fmt.Errorf("%w: external commit", ErrNotAdmin)
+	}
 	return nil
 }
 
@@ -134,7 +215,8 @@ func (l *proposalList) claim(n *LeafNode) error {
 	return nil
 }
 
-// needsPath is RFC 9420, Section 12.4: whether a commit must have a path.
+// needsPath is RFC 9420, Section 12.4: whether a commit must have a path. Types
+// of the caller's do.
 func (l *proposalList) needsPath() bool {
 	for _, it := range l.items {
 		switch it.proposal.Type {
@@ -147,16 +229,12 @@ func (l *proposalList) needsPath() bool {
 }
 
 // checkProposal applies the rules for one proposal by itself (RFC 9420, Section
-// 12.1), and the group's roles. verified may hold verdicts on key packages.
-func (g *Group) checkProposal(p *Proposal, sender LeafIndex, q *required, verified map[*KeyPackage]error) error {
-	from, ok := g.tree.Leaf(sender)
-	if !ok {
-		return fmt.Errorf("%w: sender at leaf %d", ErrNotMember, sender)
-	}
-	if g.roles != nil {
-		if err := g.roles.checkProposal(p, sender, Subject(from.Credential), g.gc.extensions); err != nil {
-			return err
-		}
+// 12.1), and the group's roles where the sender is a member. What depends on
+// other proposals of the same commit, such as capabilities, is checked when the
+// list is applied. verified may hold verdicts on key packages.
+func (g *Group) checkProposal(p *Proposal, sender Sender, verified map[*KeyPackage]error) error {
+	if err := g.checkSender(p, sender); err != nil {
+		return err
 	}
 	switch p.Type {
 	case ProposalAdd:
@@ -170,9 +248,8 @@ func (g *Group) checkProposal(p *Proposal, sender LeafIndex, q *required, verifi
 		if p.Add.Suite != g.suite.ID() {
 			return fmt.Errorf("%w: of another cipher suite", ErrKeyPackage)
 		}
-		return checkLeaf(p.Add.Leaf, g.gc.extensions, q)
 	case ProposalUpdate:
-		return g.checkUpdate(p.Update, sender, from, q)
+		return g.checkUpdate(p.Update, LeafIndex(sender.Index))
 	case ProposalRemove:
 		if _, ok := g.tree.Leaf(p.Remove); !ok {
 			return fmt.Errorf("%w: leaf %d", ErrNotMember, p.Remove)
@@ -181,38 +258,63 @@ func (g *Group) checkProposal(p *Proposal, sender LeafIndex, q *required, verifi
 		if len(p.PSK.Nonce) != g.suite.HashSize() {
 			return fmt.Errorf("%w: nonce of a pre-shared key", ErrProposal)
 		}
-		if p.PSK.Type == PSKResumption && p.PSK.Usage != ResumptionApplication {
-			return fmt.Errorf("%w: usage of a resumption key", ErrProposal)
+	case ProposalReInit:
+		if p.ReInit.Version < protocolVersion { // Section 12.1.5
+			return fmt.Errorf("%w: re-initialisation with version %d", ErrProposal, p.ReInit.Version)
+		}
+		if !p.ReInit.Extensions.Unique() {
+			return fmt.Errorf("%w: re-initialisation with an extension twice", ErrProposal)
 		}
 	case ProposalGroupContextExtensions:
-		if err := checkExtensions(p.Extensions); err != nil {
-			return err
-		}
-		return g.checkContext(p.Extensions)
+		return checkExtensions(p.Extensions)
 	}
 	return nil
 }
 
-// checkContext holds the members to new extensions of the GroupContext.
-func (g *Group) checkContext(e Extensions) error {
-	q, err := requiredOf(e)
-	if err != nil {
-		return err
-	}
-	if err := supports(g.tree.Common(), e, &q); err != nil || g.roles == nil {
-		return err
-	}
-	for _, l := range g.tree.Leaves() {
-		if !slices.Contains(q.credentials, l.Credential.Type) {
-			return fmt.Errorf("%w: credential type 0x%04x in use is not required", ErrCapabilities, uint16(l.Credential.Type))
+// checkSender is whether who sent a proposal may send one of that kind (RFC
+// 9420, Section 12.1.8).
+func (g *Group) checkSender(p *Proposal, sender Sender) error {
+	switch sender.Type {
+	case SenderMember:
+		from, ok := g.tree.Leaf(LeafIndex(sender.Index))
+		if !ok {
+			return fmt.Errorf("%w: sender at %v", ErrNotMember, sender)
 		}
+		if g.roles != nil {
+			return g.roles.checkProposal(p, sender, Subject(from.Credential), g.gc.extensions)
+		}
+		return nil
+	case SenderExternal:
+		switch p.Type {
+		case ProposalAdd, ProposalRemove, ProposalPSK, ProposalReInit, ProposalGroupContextExtensions:
+			return nil
+		}
+	case SenderNewMemberProposal:
+		if p.Type == ProposalAdd {
+			return nil
+		}
+	case SenderNewMemberCommit:
+		return nil // see permit
+	}
+	return fmt.Errorf("%w: proposal of type %d by %v", ErrMalformed, p.Type, sender)
+}
+
+// checkPSK is RFC 9420, Section 8.4: the usages reinit and branch are for the
+// first commit of the group they lead to.
+func checkPSK(id *PreSharedKeyID, linking bool) error {
+	if id.Type == PSKResumption && id.Usage != ResumptionApplication && !linking {
+		return fmt.Errorf("%w: usage of a resumption key", ErrProposal)
 	}
 	return nil
 }
 
 // checkUpdate is RFC 9420, Sections 7.3 and 12.1.2, for a leaf of an Update
 // proposal.
-func (g *Group) checkUpdate(l *LeafNode, sender LeafIndex, old *LeafNode, q *required) error {
+func (g *Group) checkUpdate(l *LeafNode, sender LeafIndex) error {
+	old, ok := g.tree.Leaf(sender)
+	if !ok {
+		return fmt.Errorf("%w: sender at leaf %d", ErrNotMember, sender)
+	}
 	if l.Source != treekem.SourceUpdate {
 		return fmt.Errorf("%w: update with a leaf of another source", ErrProposal)
 	}
@@ -224,9 +326,6 @@ func (g *Group) checkUpdate(l *LeafNode, sender LeafIndex, old *LeafNode, q *req
 	}
 	if err := l.Verify(g.suite, g.groupID, sender); err != nil {
 		return treeError(err)
-	}
-	if err := checkLeaf(l, g.gc.extensions, q); err != nil {
-		return err
 	}
 	return g.checkSuccessor(l, old)
 }
@@ -243,14 +342,19 @@ func (g *Group) checkSuccessor(l, old *LeafNode) error {
 type applied struct {
 	tree       *treekem.Tree
 	extensions Extensions
+	required   required
 	roles      *Roles
-	added      []LeafIndex
-	joiners    []*KeyPackage // of added
-	updated    []LeafIndex
-	removed    []Member
-	psks       []PreSharedKeyID
-	ownUpdate  []byte // reference of the own Update, if it is among them
-	selfGone   bool
+	// reconfigured says that extensions and roles are new.
+	reconfigured bool
+	added        []LeafIndex
+	joiners      []*KeyPackage // of added
+	updated      []LeafIndex
+	removed      []Member
+	psks         []PreSharedKeyID
+	custom       []CustomProposal
+	reInit       *ReInit
+	ownUpdate    []byte // reference of the own Update, if it is among them
+	selfGone     bool
 }
 
 // apply puts the proposals into a clone of the tree, in the order of RFC 9420,
@@ -259,50 +363,78 @@ type applied struct {
 func (l *proposalList) apply() (*applied, error) {
 	g := l.g
 	a := &applied{tree: g.tree.Clone(), extensions: g.gc.extensions, roles: g.roles}
+	var err error
 	if l.extensions != nil {
-		a.extensions = l.extensions.Extensions
-		var err error
+		a.extensions, a.reconfigured = l.extensions.Extensions, true
 		if a.roles, err = rolesOf(a.extensions); err != nil {
 			return nil, err
 		}
 	}
+	if a.required, err = requiredOf(a.extensions); err != nil {
+		return nil, err
+	}
 	for _, it := range l.items {
-		if it.proposal.Type != ProposalUpdate {
-			continue
-		}
-		if err := a.tree.Update(it.sender, it.proposal.Update); err != nil {
-			return nil, treeError(err)
-		}
-		a.updated = append(a.updated, it.sender)
-		if it.sender == g.self {
-			a.ownUpdate = it.ref
+		if it.proposal.Type == ProposalUpdate {
+			if err := a.update(it, g.self); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, it := range l.items {
-		if it.proposal.Type != ProposalRemove {
+		if t := it.proposal.Type; t != ProposalRemove && t != ProposalSelfRemove {
 			continue
 		}
-		gone, _ := g.Member(it.proposal.Remove)
-		if err := a.tree.Remove(it.proposal.Remove); err != nil {
+		leaf := it.proposal.removes(it.sender)
+		gone, _ := g.Member(leaf)
+		if err := a.tree.Remove(leaf); err != nil {
 			return nil, treeError(err)
 		}
 		a.removed = append(a.removed, gone)
-		a.selfGone = a.selfGone || it.proposal.Remove == g.self
+		a.selfGone = a.selfGone || leaf == g.self
+	}
+	// Who neither comes nor goes must know every type (Section 12.2).
+	stay := a.tree.Common()
+	for _, it := range l.items {
+		if t := it.proposal.Type; !stay.HasProposal(t) {
+			return nil, fmt.Errorf("%w: proposal type 0x%04x", ErrCapabilities, uint16(t))
+		}
 	}
 	for _, it := range l.items {
-		switch it.proposal.Type {
-		case ProposalAdd:
-			leaf, err := a.tree.Add(it.proposal.Add.Leaf)
+		switch p := it.proposal; {
+		case p.Type == ProposalAdd:
+			leaf, err := a.tree.Add(p.Add.Leaf)
 			if err != nil {
 				return nil, treeError(err)
 			}
+			if err := checkLeaf(p.Add.Leaf, a.extensions, &a.required); err != nil {
+				return nil, err
+			}
 			a.added = append(a.added, leaf)
-			a.joiners = append(a.joiners, it.proposal.Add)
-		case ProposalPSK:
-			a.psks = append(a.psks, it.proposal.PSK)
+			a.joiners = append(a.joiners, p.Add)
+		case p.Type == ProposalPSK:
+			a.psks = append(a.psks, p.PSK)
+		case p.Type == ProposalReInit:
+			a.reInit = p.ReInit
+		case custom(p.Type):
+			a.custom = append(a.custom, CustomProposal{Sender: it.sender, Type: p.Type, Body: p.Custom})
 		}
 	}
 	return a, nil
+}
+
+func (a *applied) update(it listed, self LeafIndex) error {
+	leaf := LeafIndex(it.sender.Index)
+	if err := a.tree.Update(leaf, it.proposal.Update); err != nil {
+		return treeError(err)
+	}
+	if err := checkLeaf(it.proposal.Update, a.extensions, &a.required); err != nil {
+		return err
+	}
+	a.updated = append(a.updated, leaf)
+	if leaf == self {
+		a.ownUpdate = it.ref
+	}
+	return nil
 }
 
 // settle applies the list for an own commit. Pending proposals that are valid by
@@ -334,7 +466,7 @@ func (l *proposalList) settle(source PSKSource) (a *applied, psks []psk, dropped
 		case err == nil:
 			kept, a, psks = more, b, found
 		case len(batch) == 1:
-			dropped = append(dropped, fmt.Errorf("proposal of leaf %d: %w", batch[0].sender, err))
+			dropped = append(dropped, fmt.Errorf("proposal of %v: %w", batch[0].sender, err))
 		default:
 			add(batch[:len(batch)/2])
 			add(batch[len(batch)/2:])
@@ -362,10 +494,13 @@ func (l *proposalList) try(items []listed, source PSKSource) (*applied, []psk, e
 
 // setItems replaces the list by a part of it.
 func (l *proposalList) setItems(items []listed) {
-	l.items, l.extensions = items, nil
+	l.items, l.extensions, l.reInit = items, nil, nil
 	for _, it := range items {
-		if it.proposal.Type == ProposalGroupContextExtensions {
+		switch it.proposal.Type {
+		case ProposalGroupContextExtensions:
 			l.extensions = it.proposal
+		case ProposalReInit:
+			l.reInit = it.proposal
 		}
 	}
 }

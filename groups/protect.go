@@ -50,14 +50,8 @@ func protectPublic(s *suite.Suite, membership secret.Key, a *authContent, contex
 	return &message{wireFormat: WirePublicMessage, public: m}
 }
 
-// checkPublic checks a member's membership tag. Signatures come after.
-func checkPublic(s *suite.Suite, membership secret.Key, m *publicMessage, context []byte) error {
-	if m.content.contentType == ContentApplication {
-		return fmt.Errorf("%w: application data in the clear", ErrMalformed) // Section 6.2
-	}
-	if m.content.sender.Type != SenderMember {
-		return nil
-	}
+// checkMembershipTag checks a member's membership tag. Signatures come after.
+func checkMembershipTag(s *suite.Suite, membership secret.Key, m *publicMessage, context []byte) error {
 	want := secret.New(membershipTag(s, membership, m.authenticated(), context))
 	if !want.Equal(secret.New(m.membershipTag)) {
 		return ErrMembershipTag
@@ -87,9 +81,52 @@ func guarded(nonce []byte, guard [4]byte) []byte {
 	return n
 }
 
+// Framing says how a message is framed. The zero value is what Parley's own
+// groups do, whose envelopes hide and pad everything.
+type Framing struct {
+	// Private makes a proposal or commit a PrivateMessage instead of a
+	// PublicMessage. Its key is consumed at once, so the rows must be on disk
+	// before it leaves, also where a commit is merged later.
+	Private bool
+	// Padding is how many zeros are appended to what a PrivateMessage encrypts,
+	// at most [MaxPadding].
+	Padding int
+	// AuthenticatedData travels in the clear and is signed; at most
+	// [MaxAuthenticatedData] bytes.
+	AuthenticatedData []byte
+}
+
+// format checks the framing and returns the wire format it asks for.
+func (f *Framing) format() (WireFormat, error) {
+	if len(f.AuthenticatedData) > MaxAuthenticatedData {
+		return 0, fmt.Errorf("%w: authenticated data of %d bytes", ErrMalformed, len(f.AuthenticatedData))
+	}
+	if f.Padding < 0 || f.Padding > MaxPadding {
+		return 0, fmt.Errorf("%w: padding of %d bytes", ErrMalformed, f.Padding)
+	}
+	if f.Private {
+		return WirePrivateMessage, nil
+	}
+	return WirePublicMessage, nil
+}
+
+// protect frames signed content of this member's as its wire format says, and
+// stages what that consumes.
+func (g *Group) protect(rows Rows, a *authContent, padding int, out *changes) ([]byte, error) {
+	if a.wireFormat == WirePublicMessage {
+		return protectPublic(g.suite, g.membership, a, g.context).marshal(), nil
+	}
+	k, err := g.secretTree(rows).next(ratchetFor(a.content.contentType), uint32(g.self), out)
+	if err != nil {
+		return nil, err
+	}
+	defer k.key.Erase()
+	return protectPrivate(g.suite, g.senderData, k, a, padding).marshal(), nil
+}
+
 // protectPrivate encrypts signed content as a PrivateMessage (RFC 9420, Section
-// 6.3). It adds no padding: the envelope around it does.
-func protectPrivate(s *suite.Suite, senderDataSecret secret.Key, k messageKey, a *authContent) *message {
+// 6.3).
+func protectPrivate(s *suite.Suite, senderDataSecret secret.Key, k messageKey, a *authContent, padding int) *message {
 	c := a.content
 	m := &privateMessage{
 		groupID:           c.groupID,
@@ -101,6 +138,7 @@ func protectPrivate(s *suite.Suite, senderDataSecret secret.Key, k messageKey, a
 	rand.Read(sd.reuseGuard[:])
 
 	plain := a.auth.append(c.appendBody(nil), c.contentType)
+	plain = append(plain, make([]byte, padding)...)
 	m.ciphertext = s.AEAD().Seal(nil, k.key, guarded(k.nonce, sd.reuseGuard), plain, m.appendAAD(nil))
 
 	key, nonce := senderDataCipher(s, senderDataSecret, m.ciphertext)
@@ -137,7 +175,7 @@ func openPrivate(s *suite.Suite, k messageKey, sd senderData, m *privateMessage)
 	c := &framedContent{
 		groupID:           m.groupID,
 		epoch:             m.epoch,
-		sender:            member(sd.leaf),
+		sender:            member(LeafIndex(sd.leaf)),
 		authenticatedData: m.authenticatedData,
 		contentType:       m.contentType,
 	}

@@ -116,7 +116,7 @@ func TestTooFarAhead(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := messageKey{generation: generation, key: secret.Random(32), nonce: make([]byte, 12)}
-		return protectPrivate(alice.group.suite, alice.group.senderData, k, a).marshal()
+		return protectPrivate(alice.group.suite, alice.group.senderData, k, a, 0).marshal()
 	}
 	bob.refuses(at(math.MaxUint32), ErrTooFarAhead)
 	bob.refuses(at(MaxGenerationsAhead+1), ErrTooFarAhead)
@@ -229,7 +229,7 @@ func TestForgedCommits(t *testing.T) {
 	bob.refuses(alice.reframe(st.Commit, func(m *publicMessage) { m.content.sender.Index = 3 }), ErrNotMember)
 	bob.refuses(alice.reframe(st.Commit, func(m *publicMessage) { m.content.sender.Index = math.MaxUint32 }), ErrNotMember)
 	bob.refuses(alice.reframe(st.Commit, func(m *publicMessage) { m.content.sender.Index = 2 }), ErrSignature)
-	bob.refuses(alice.reframe(st.Commit, func(m *publicMessage) { m.content.sender.Type = SenderExternal }), ErrUnsupported)
+	bob.refuses(alice.reframe(st.Commit, func(m *publicMessage) { m.content.sender.Type = SenderExternal }), ErrMalformed)
 	bob.refuses(alice.reframe(st.Commit, func(m *publicMessage) { m.auth.confirmationTag[0] ^= 1 }), ErrConfirmationTag)
 	bob.refuses(alice.reframe(st.Commit, func(m *publicMessage) { m.auth.signature[9] ^= 1 }), ErrSignature)
 	stranger := groupOf(t, 1, nil)[0]
@@ -257,10 +257,10 @@ func TestForgedCommits(t *testing.T) {
 		{Type: ProposalRemove, Remove: bob.group.Self()},
 		{Type: ProposalGroupContextExtensions, Extensions: withRoles(alice.group.Extensions(), Roles{Admins: [][]byte{Subject(carol.cred)}})},
 	} {
-		if _, err := carol.group.propose(carol.rows, p, nil); !errors.Is(err, ErrNotAdmin) {
+		if _, err := carol.group.propose(carol.rows, p, nil, Framing{}); !errors.Is(err, ErrNotAdmin) {
 			t.Fatalf("proposal %d: %v", p.Type, err)
 		}
-		msg, err := rebel.propose(MemoryRows{}, p, nil)
+		msg, err := rebel.propose(MemoryRows{}, p, nil, Framing{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -427,7 +427,7 @@ func TestProposalListsRefused(t *testing.T) {
 		}
 	}
 	// Proposals of others that are good alone.
-	update, err := bob.group.ProposeUpdate(bob.rows, nil, nil)
+	update, err := bob.group.ProposeUpdate(bob.rows, UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -448,7 +448,7 @@ func TestProposalListsRefused(t *testing.T) {
 	carol.merge(carol.process(st.Commit).Commit)
 
 	// An update that takes another's account.
-	if _, err := bob.group.ProposeUpdate(bob.rows, &carol.cred, nil); !errors.Is(err, ErrCredential) {
+	if _, err := bob.group.ProposeUpdate(bob.rows, UpdateOptions{Credential: &carol.cred}); !errors.Is(err, ErrCredential) {
 		t.Fatal(err)
 	}
 }

@@ -114,15 +114,15 @@ func (r *Roles) samePolicy(o *Roles) bool {
 
 // checkProposal returns [ErrNotAdmin] unless the roles allow the sender, whose
 // subject is given, to propose p. old are the group's extensions.
-func (r *Roles) checkProposal(p *Proposal, sender LeafIndex, subject []byte, old Extensions) error {
+func (r *Roles) checkProposal(p *Proposal, sender Sender, subject []byte, old Extensions) error {
 	ok := false
 	switch p.Type {
 	case ProposalAdd:
 		ok = r.allows(r.Add, subject)
-	case ProposalUpdate:
+	case ProposalUpdate, ProposalSelfRemove:
 		ok = true
 	case ProposalRemove:
-		ok = p.Remove == sender || r.allows(r.Remove, subject)
+		ok = sender.is(p.Remove) || r.allows(r.Remove, subject)
 	case ProposalGroupContextExtensions:
 		next, err := rolesOf(p.Extensions)
 		if err != nil {
@@ -138,7 +138,7 @@ func (r *Roles) checkProposal(p *Proposal, sender LeafIndex, subject []byte, old
 		ok = r.allows(r.Configure, subject)
 	}
 	if !ok {
-		return fmt.Errorf("%w: proposal of type %d by leaf %d", ErrNotAdmin, p.Type, sender)
+		return fmt.Errorf("%w: proposal of type %d by %v", ErrNotAdmin, p.Type, sender)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/internal/suite"
 	"github.com/parley-im/parley/internal/wire"
 	"github.com/parley-im/parley/treekem"
@@ -25,7 +24,7 @@ func (p *person) proposeLeaf(signer suite.SigningKey, encryptionKey []byte) []by
 	if err := l.Sign(g.suite, signer, g.groupID, g.self); err != nil {
 		p.tb.Fatal(err)
 	}
-	msg, err := g.propose(MemoryRows{}, &Proposal{Type: ProposalUpdate, Update: l}, nil)
+	msg, err := g.propose(MemoryRows{}, &Proposal{Type: ProposalUpdate, Update: l}, nil, Framing{})
 	if err != nil {
 		p.tb.Fatal(err)
 	}
@@ -74,7 +73,7 @@ func TestSpoilersOfTheWhole(t *testing.T) {
 		}, ErrDuplicate},
 		"a key that nobody knows": {func(p []*person) []byte {
 			id := PreSharedKeyID{Type: PSKExternal, ID: []byte("x"), Nonce: make([]byte, 32)}
-			msg, err := p[2].group.propose(p[2].rows, &Proposal{Type: ProposalPSK, PSK: id}, nil)
+			msg, err := p[2].group.propose(p[2].rows, &Proposal{Type: ProposalPSK, PSK: id}, nil, Framing{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +86,7 @@ func TestSpoilersOfTheWhole(t *testing.T) {
 			alice := people[0]
 			good := make([][]byte, 0, 3)
 			for _, p := range people[3:6] {
-				msg, err := p.group.ProposeUpdate(p.rows, nil, nil)
+				msg, err := p.group.ProposeUpdate(p.rows, UpdateOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -110,36 +109,10 @@ func TestSpoilersOfTheWhole(t *testing.T) {
 }
 
 // commitPrivately makes a commit of one Add, without a path, as a
-// PrivateMessage. Parley reads such commits, and does not make them.
+// PrivateMessage.
 func (p *person) commitPrivately(joiner *person) []byte {
 	p.tb.Helper()
-	g := p.group
-	fail := func(err error) {
-		p.tb.Helper()
-		if err != nil {
-			p.tb.Fatal(err)
-		}
-	}
-	add := &Proposal{Type: ProposalAdd, Add: joiner.kp}
-	list, err := g.newProposalList(g.self)
-	fail(err)
-	fail(list.add(listed{proposal: add, sender: g.self}))
-	ap, err := list.apply()
-	fail(err)
-	a := &authContent{wireFormat: WirePrivateMessage, content: &framedContent{
-		groupID: g.groupID, epoch: g.number, sender: member(uint32(g.self)),
-		contentType: ContentCommit, commit: &commit{proposals: byValue(add)},
-	}}
-	fail(a.sign(g.suite, g.signer, g.context))
-	gc := g.provisional(ap)
-	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, a)
-	sec := g.schedule(g.init, secret.Key{}, nil, gc)
-	a.auth.confirmationTag = g.suite.MAC(sec.confirmation, gc.confirmedTranscriptHash)
-	var out changes
-	k, err := g.secretTree(p.rows).next(ratchetHandshake, uint32(g.self), &out)
-	fail(err)
-	fail(out.write(p.rows, g.cid))
-	return protectPrivate(g.suite, g.senderData, k, a).marshal()
+	return p.prepare(CommitOptions{Add: []*KeyPackage{joiner.kp}, NoPath: true, Framing: Framing{Private: true}}).Commit
 }
 
 // The key of an encrypted commit is consumed by the merge, which must not bring

@@ -38,7 +38,7 @@ func TestRestartAnywhere(t *testing.T) {
 	}
 	again()
 	agree(t, people...)
-	update, err := people[2].group.ProposeUpdate(people[2].rows, nil, nil)
+	update, err := people[2].group.ProposeUpdate(people[2].rows, UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func TestNewSignatureKey(t *testing.T) {
 	}
 	// The committer by its path, another by a proposal.
 	key, cred := renew(bob)
-	update, err := bob.group.ProposeUpdate(bob.rows, &cred, key)
+	update, err := bob.group.ProposeUpdate(bob.rows, UpdateOptions{Credential: &cred, Signer: key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,11 +446,11 @@ func TestPendingAreBounded(t *testing.T) {
 	people := groupOf(t, 2, nil)
 	bob := people[1]
 	for range MaxPendingPerSender {
-		if _, err := bob.group.ProposeUpdate(bob.rows, nil, nil); err != nil {
+		if _, err := bob.group.ProposeUpdate(bob.rows, UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := bob.group.ProposeUpdate(bob.rows, nil, nil); !errors.Is(err, ErrProposal) {
+	if _, err := bob.group.ProposeUpdate(bob.rows, UpdateOptions{}); !errors.Is(err, ErrProposal) {
 		t.Fatal(err)
 	}
 	if p, err := bob.group.Pending(bob.rows); err != nil || len(p) != MaxPendingPerSender {

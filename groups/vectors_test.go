@@ -303,7 +303,7 @@ func TestVectorsMessageProtection(t *testing.T) {
 				t.Fatal(err)
 			}
 			equal(t, "encoding", m.marshal(), encoded)
-			if err := checkPublic(s, secret.Copy(v.MembershipKey), m.public, context); err != nil {
+			if err := checkMembershipTag(s, secret.Copy(v.MembershipKey), m.public, context); err != nil {
 				t.Fatal(err)
 			}
 			a := m.public.authenticated()
@@ -341,7 +341,7 @@ func TestVectorsMessageProtection(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			equal(t, "own private", body(openPriv(protectPrivate(s, secret.Copy(v.SenderDataSecret), k, again).marshal())), c.want)
+			equal(t, "own private", body(openPriv(protectPrivate(s, secret.Copy(v.SenderDataSecret), k, again, 0).marshal())), c.want)
 			if c.pub == nil {
 				continue
 			}

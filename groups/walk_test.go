@@ -41,7 +41,7 @@ func TestRandomWalk(t *testing.T) {
 					o.Remove = append(o.Remove, leaf)
 					gone[leaf] = true
 				default:
-					msg, err := p.group.ProposeUpdate(p.rows, nil, nil)
+					msg, err := p.group.ProposeUpdate(p.rows, UpdateOptions{})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -89,41 +89,13 @@ func spread(people []*person, from *person, msg []byte) {
 	}
 }
 
-// asPrivate frames signed content as a PrivateMessage of a member, which this
-// package reads but does not send.
-func (p *person) asPrivate(msg []byte) []byte {
-	p.tb.Helper()
-	m, err := parseMessage(msg)
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	a := m.public.authenticated()
-	a.wireFormat = WirePrivateMessage
-	if err := a.sign(p.group.suite, p.signer, p.group.context); err != nil {
-		p.tb.Fatal(err)
-	}
-	if a.content.contentType == ContentCommit {
-		p.tb.Fatal("the confirmation tag of a commit covers its framing")
-	}
-	var out changes
-	k, err := p.group.secretTree(p.rows).next(ratchetHandshake, uint32(p.group.self), &out)
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	if err := out.write(p.rows, p.group.cid); err != nil {
-		p.tb.Fatal(err)
-	}
-	return protectPrivate(p.group.suite, p.group.senderData, k, a).marshal()
-}
-
 func TestPrivateProposal(t *testing.T) {
 	people := groupOf(t, 3, nil)
 	alice, bob, carol := people[0], people[1], people[2]
-	public, err := bob.group.ProposeRemove(MemoryRows{}, bob.group.Self())
+	msg, err := bob.group.Propose(bob.rows, &Proposal{Type: ProposalRemove, Remove: bob.group.Self()}, Framing{Private: true, Padding: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg := bob.asPrivate(public)
 	alice.process(msg)
 	alice.refuses(msg, ErrReplay)
 	carol.process(msg)
@@ -131,7 +103,9 @@ func TestPrivateProposal(t *testing.T) {
 	if len(st.Changes.Removed) != 1 {
 		t.Fatal("not committed")
 	}
-	bob.refuses(st.Commit, ErrUnknownProposal) // it never stored what it sent
+	if r := bob.process(st.Commit); !r.Commit.Changes.SelfRemoved {
+		t.Fatal("not removed")
+	}
 	carol.merge(carol.process(st.Commit).Commit)
 	alice.merge(st)
 	agree(t, alice, carol)

@@ -107,7 +107,7 @@ var samples = sync.OnceValue(func() []sample {
 			add("message", protectPublic(alice.group.suite, secret.Random(32), a, nil).marshal())
 		}
 	}
-	update, err := bob.group.ProposeUpdate(bob.rows, nil, nil)
+	update, err := bob.group.ProposeUpdate(bob.rows, UpdateOptions{})
 	if err != nil {
 		panic(err)
 	}
@@ -116,7 +116,7 @@ var samples = sync.OnceValue(func() []sample {
 	if err != nil {
 		panic(err)
 	}
-	info, err := alice.group.describe()
+	info, err := alice.group.describe(true, true, nil)
 	if err != nil {
 		panic(err)
 	}

@@ -42,7 +42,7 @@ func (a *summary) merge(b *summary) *summary {
 		return a
 	}
 	return &summary{
-		uses: set(slices.Concat(a.uses, b.uses)),
+		uses: sorted(slices.Concat(a.uses, b.uses)),
 		has: Capabilities{
 			Versions:    intersect(a.has.Versions, b.has.Versions),
 			Suites:      intersect(a.has.Suites, b.has.Suites),
@@ -59,11 +59,22 @@ func (a *summary) equal(b *summary) bool {
 		slices.Equal(a.has.Proposals, b.has.Proposals) && slices.Equal(a.has.Credentials, b.has.Credentials)
 }
 
-// set returns the list sorted and without repetitions.
+// set is sorted without GREASE: what every leaf has of its own would make every
+// summary another, and nothing that is in use may be one of those numbers.
 func set[T ~uint16](list []T) []T {
-	out := slices.Clone(list)
-	slices.Sort(out)
-	return slices.Compact(out)
+	return sorted(slices.DeleteFunc(slices.Clone(list), isGREASE[T]))
+}
+
+// sorted sorts the list, which it owns, and drops repetitions.
+func sorted[T ~uint16](list []T) []T {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// isGREASE reports whether a number is one of those that mean nothing (RFC
+// 9420, Section 13.5): 0x0A0A, 0x1A1A and so on to 0xEAEA.
+func isGREASE[T ~uint16](v T) bool {
+	return v&0x0f0f == 0x0a0a && v>>8 == v&0xff && v != 0xfafa
 }
 
 // intersect returns what two sorted lists have in common.
@@ -100,6 +111,16 @@ func (t *Tree) CheckMembers() error {
 		}
 	}
 	return nil
+}
+
+// CredentialTypes returns the types of all members' credentials, sorted. The
+// caller must not change the result.
+func (t *Tree) CredentialTypes() []CredentialType {
+	t.refresh()
+	if t.top.all == nil {
+		return nil
+	}
+	return t.top.all.uses
 }
 
 // Common returns what all members' capabilities have in common, each list

@@ -1,0 +1,161 @@
+package groups
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/parley-im/parley/internal/secret"
+	"github.com/parley-im/parley/internal/suite"
+)
+
+// LinkOptions say how a group that is linked to another begins: a successor or
+// a branch. Credential and Signer are this member's in the new group.
+type LinkOptions struct {
+	Members      []*KeyPackage // of all others, for the new group's suite
+	Credential   Credential
+	Signer       suite.SigningKey
+	Capabilities Capabilities
+	NoPath       bool // as in CommitOptions
+	OmitTree     bool
+	Verifier     CredentialVerifier
+	Now          time.Time
+}
+
+// Reinitialize makes the successor of a group that a ReInit closed (RFC 9420,
+// Section 11.2), in its epoch 1, with a Welcome for the other members, all of
+// whom must be among them. Any member may; merge the result unless another was
+// first. It returns [ErrLink] for a group that was not closed or for other
+// members than the group's, and the errors of [Create] and [Group.Prepare].
+func (g *Group) Reinitialize(o LinkOptions) (*Staged, error) {
+	if g.reInit == nil {
+		return nil, fmt.Errorf("%w: the group was not closed", ErrLink)
+	}
+	r := g.reInit
+	st, err := g.link(ResumptionReInit, r.Suite, r.GroupID, r.Extensions, &o)
+	if err != nil {
+		return nil, err
+	}
+	return st, g.linked(ResumptionReInit, &st.next.gc, st.next.Members())
+}
+
+// Branch makes a group of some members of this one, with the same suite (RFC
+// 9420, Section 11.3), in its epoch 1, with a Welcome for the others. id is new;
+// nil means 32 random bytes. extensions are those of its GroupContext; nil means
+// this group's. It returns [ErrLink] if someone is not a member of this group.
+func (g *Group) Branch(id []byte, extensions Extensions, o LinkOptions) (*Staged, error) {
+	if id == nil {
+		id = secret.Random(32).Bytes()
+	}
+	if extensions == nil {
+		extensions = g.gc.extensions
+	}
+	st, err := g.link(ResumptionBranch, g.suite.ID(), id, extensions, &o)
+	if err != nil {
+		return nil, err
+	}
+	return st, g.linked(ResumptionBranch, &st.next.gc, st.next.Members())
+}
+
+// link founds a group and prepares its first commit, with this group's
+// resumption secret in it.
+func (g *Group) link(usage ResumptionUsage, s suite.ID, id []byte, e Extensions, o *LinkOptions) (*Staged, error) {
+	if err := checkExtensions(e); err != nil {
+		return nil, err
+	}
+	rows := MemoryRows{} // epoch 0 is nobody else's
+	first, err := found(rows, &CreateOptions{
+		Suite: s, GroupID: id, Credential: o.Credential, Signer: o.Signer, Capabilities: o.Capabilities, Now: o.Now,
+	}, e)
+	if err != nil {
+		return nil, err
+	}
+	st, err := first.Prepare(rows, CommitOptions{
+		Add: o.Members,
+		PSK: g.resumptionSource(nil),
+		link: &PreSharedKeyID{
+			Type: PSKResumption, Usage: usage, GroupID: g.groupID, Epoch: g.number,
+			Nonce: secret.Random(first.suite.HashSize()).Bytes(),
+		},
+		Verifier: o.Verifier, NoPath: o.NoPath, OmitTree: o.OmitTree, Now: o.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	st.old = nil
+	return st, nil
+}
+
+// resumptionSource knows this epoch's resumption secret, and what other knows.
+func (g *Group) resumptionSource(other PSKSource) PSKSource {
+	return func(id PreSharedKeyID) (secret.Key, bool) {
+		if id.Type == PSKResumption && id.Epoch == g.number && bytes.Equal(id.GroupID, g.groupID) {
+			return g.resumption, true
+		}
+		if other == nil {
+			return secret.Key{}, false
+		}
+		return other(id)
+	}
+}
+
+// checkLink returns the usage by which a Welcome's pre-shared keys link its group
+// to another, or 0, and [ErrProposal] if there are two such keys.
+func checkLink(ids []PreSharedKeyID) (ResumptionUsage, error) {
+	var usage ResumptionUsage
+	for _, id := range ids {
+		if id.Type != PSKResumption || id.Usage == ResumptionApplication {
+			continue
+		}
+		if usage != 0 {
+			return 0, fmt.Errorf("%w: welcome linked to two groups", ErrProposal)
+		}
+		usage = id.Usage
+	}
+	return usage, nil
+}
+
+// linked checks a group in its first epoch against the one it is linked to (RFC
+// 9420, Sections 11.2, 11.3 and 12.4.3.1). Members are the same whose subjects
+// are.
+func (g *Group) linked(usage ResumptionUsage, gc *groupContext, members []Member) error {
+	if gc.epoch != 1 {
+		return fmt.Errorf("%w: epoch %d", ErrLink, gc.epoch)
+	}
+	mine := subjects(g.Members())
+	theirs := subjects(members)
+	if usage == ResumptionBranch {
+		if gc.suite != g.suite.ID() {
+			return fmt.Errorf("%w: branch of another cipher suite", ErrLink)
+		}
+		for s := range theirs {
+			if !mine[s] {
+				return fmt.Errorf("%w: branch with someone who is not a member", ErrLink)
+			}
+		}
+		return nil
+	}
+	r := g.reInit
+	switch {
+	case r == nil:
+		return fmt.Errorf("%w: the group was not closed", ErrLink)
+	case !bytes.Equal(r.GroupID, gc.groupID), r.Suite != gc.suite, r.Version != protocolVersion,
+		!slices.EqualFunc(r.Extensions, gc.extensions, func(a, b Extension) bool { return a.Type == b.Type && bytes.Equal(a.Data, b.Data) }):
+		return fmt.Errorf("%w: not with the parameters of the re-initialisation", ErrLink)
+	}
+	for s := range mine {
+		if !theirs[s] {
+			return fmt.Errorf("%w: successor without a member", ErrLink)
+		}
+	}
+	return nil
+}
+
+func subjects(members []Member) map[string]bool {
+	set := make(map[string]bool, len(members))
+	for _, m := range members {
+		set[string(m.Subject)] = true
+	}
+	return set
+}
