@@ -34,13 +34,49 @@ type stmt struct {
 	stray    bool // not in the cache: close after use
 }
 
-// openConn opens the database of dir, which prepareFiles has made.
-func openConn(dir string, key secret.Key, write bool) (_ *conn, err error) {
+// openConn opens the database of dir, which initialise has made.
+//
+// The layer that checks the checksums of pages, and makes them when a page is
+// written to the database file, finds out that the database has them by reading
+// the header from that file, which SQLite does as it opens it. A connection that
+// missed the header would move pages from the log into the database without
+// their checksums, for others to take as damaged. So nothing goes on without.
+func openConn(dir string, key secret.Key, write bool) (*conn, error) {
+	for range 3 {
+		c, err := openRaw(dir, key, write)
+		if err != nil {
+			return nil, err
+		}
+		st, _, err := c.Prepare("PRAGMA checksum_verification")
+		if err != nil {
+			return nil, errors.Join(dbError(err), c.close())
+		}
+		on := st.Step() && st.ColumnText(0) == "1"
+		if err := st.Close(); err != nil {
+			return nil, errors.Join(dbError(err), c.close())
+		}
+		if on {
+			return c, nil
+		}
+		// A reader can meet the header while the writer is writing it.
+		if err := c.close(); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%w: %s has no header of ours", ErrCorrupt, dbName)
+}
+
+// openRaw opens the database of dir, which prepareFiles has made, with or
+// without checksums.
+func openRaw(dir string, key secret.Key, write bool) (_ *conn, err error) {
 	path, err := filepath.Abs(filepath.Join(dir, dbName))
 	if err != nil {
 		return nil, err
 	}
-	c, err := sqlite3.OpenFlags("file:"+escapePath(path)+"?vfs="+vfsName+"&modeof="+escapePath(path), sqlite3.OPEN_READWRITE|sqlite3.OPEN_URI)
+	// The key is in the name, and not in a PRAGMA that follows, so that the
+	// header can be read at once.
+	c, err := sqlite3.OpenFlags("file:"+escapePath(path)+"?vfs="+vfsName+"&modeof="+escapePath(path)+
+		"&hexkey="+hex.EncodeToString(key.Bytes()), sqlite3.OPEN_READWRITE|sqlite3.OPEN_URI)
 	if err != nil {
 		return nil, dbError(err)
 	}
@@ -49,9 +85,6 @@ func openConn(dir string, key secret.Key, write bool) (_ *conn, err error) {
 			c.Close()
 		}
 	}()
-	if err := c.Exec("PRAGMA hexkey='" + hex.EncodeToString(key.Bytes()) + "'"); err != nil {
-		return nil, dbError(err)
-	}
 	// FULL: in WAL mode one flush per commit makes it durable; NORMAL would
 	// leave commits to the next checkpoint. FAST secure_delete clears deleted
 	// rows where it costs no extra write.

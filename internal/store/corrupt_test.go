@@ -125,7 +125,7 @@ func TestForeign(t *testing.T) {
 	key := s.ring.dbKey.Clone()
 	must(t, s.Close())
 	must(t, os.Truncate(filepath.Join(dir, dbName), 0))
-	foreign, err := openConn(dir, key, true)
+	foreign, err := openRaw(dir, key, true)
 	must(t, err)
 	must(t, foreign.Exec("CREATE TABLE t (a)"))
 	must(t, foreign.close())

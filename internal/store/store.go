@@ -127,7 +127,7 @@ func Create(dir string, unlock Unlock, migrations fs.FS, opt *Options) (_ *Store
 	if err := prepareFiles(dir, true); err != nil {
 		return nil, err
 	}
-	if s.w, err = openConn(dir, s.ring.dbKey, true); err != nil {
+	if s.w, err = openRaw(dir, s.ring.dbKey, true); err != nil {
 		return nil, err
 	}
 	if err := s.w.initialise(); err != nil {
