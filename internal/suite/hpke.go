@@ -89,14 +89,6 @@ type stdHPKE struct {
 	aead hpke.AEAD
 }
 
-var (
-	hpkeX25519AES128 = stdHPKE{hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.AES128GCM()}
-	hpkeX25519ChaCha = stdHPKE{hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.ChaCha20Poly1305()}
-	hpkeP256AES128   = stdHPKE{hpke.DHKEM(ecdh.P256()), hpke.HKDFSHA256(), hpke.AES128GCM()}
-	hpkeP384AES256   = stdHPKE{hpke.DHKEM(ecdh.P384()), hpke.HKDFSHA384(), hpke.AES256GCM()}
-	hpkeP521AES256   = stdHPKE{hpke.DHKEM(ecdh.P521()), hpke.HKDFSHA512(), hpke.AES256GCM()}
-)
-
 type stdHPKEKey struct{ k hpke.PrivateKey }
 
 func (k stdHPKEKey) Public() []byte             { return k.k.PublicKey().Bytes() }

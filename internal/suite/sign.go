@@ -164,14 +164,15 @@ func (k ecdsaKey) sign(content []byte) ([]byte, error) {
 
 func (k ecdsaKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, "suite.SigningKey(redacted)") }
 
-// ECDSA on secp256k1 (suite 0xF0E1): 33-byte keys; 64-byte r||s, low-s, over
+// ECDSA on secp256k1 (suites 0xF0E1 and 0xF0E2): 33-byte keys; 64-byte r||s, low-s, over
 // SHA-256 of the SignContent (docs/spec.md).
 
 type secp256k1Scheme struct{}
 
 type secp256k1Key struct{ k *secp.PrivateKey }
 
-// Secp256k1SigningKey returns k as the signature key of suite 0xF0E1.
+// Secp256k1SigningKey returns k as the signature key of suites 0xF0E1 and
+// 0xF0E2.
 func Secp256k1SigningKey(k *secp.PrivateKey) SigningKey { return secp256k1Key{k} }
 
 func (secp256k1Scheme) generate() (SigningKey, error) {

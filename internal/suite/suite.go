@@ -2,14 +2,16 @@
 // the labelled functions of RFC 9420, Section 5, once for all who need them.
 //
 // A suite is data: [Suite] is a row of the table in this file, and adding one
-// touches this file and, for a new mechanism, the file that holds it. Start
-// with [ByID].
+// touches this file alone. A new mechanism comes in a file of its own
+// (kem_*.go, sign*.go). Start with [ByID].
 package suite
 
 import (
 	"crypto"
+	"crypto/ecdh"
 	"crypto/hkdf"
 	"crypto/hmac"
+	"crypto/hpke"
 	"crypto/sha256"
 	"crypto/sha512"
 	"errors"
@@ -26,12 +28,15 @@ type ID uint16
 
 // Cipher suites (RFC 9420, Section 17.1, and docs/spec.md).
 const (
-	X25519AES128GCMEd25519    ID = 0x0001
-	P256AES128GCM             ID = 0x0002
-	X25519ChaCha20Ed25519     ID = 0x0003
-	P521AES256GCM             ID = 0x0005
-	P384AES256GCM             ID = 0x0007
-	Secp256k1ChaCha20Poly1305 ID = 0xF0E1 // the default of Parley's groups
+	X25519AES128GCMEd25519            ID = 0x0001
+	P256AES128GCM                     ID = 0x0002
+	X25519ChaCha20Ed25519             ID = 0x0003
+	X448AES256GCMEd448                ID = 0x0004
+	P521AES256GCM                     ID = 0x0005
+	X448ChaCha20Ed448                 ID = 0x0006
+	P384AES256GCM                     ID = 0x0007
+	Secp256k1ChaCha20Poly1305         ID = 0xF0E1 // the default of Parley's groups
+	MLKEM768Secp256k1ChaCha20Poly1305 ID = 0xF0E2 // the same with a hybrid KEM
 )
 
 var (
@@ -58,12 +63,60 @@ type Suite struct {
 }
 
 var table = []*Suite{
-	{X25519AES128GCMEd25519, "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519", crypto.SHA256, sha256.New, aes128GCM, hpkeX25519AES128, ed25519Scheme{}},
-	{P256AES128GCM, "MLS_128_DHKEMP256_AES128GCM_SHA256_P256", crypto.SHA256, sha256.New, aes128GCM, hpkeP256AES128, ecdsaP256},
-	{X25519ChaCha20Ed25519, "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519", crypto.SHA256, sha256.New, chaCha20Poly1305, hpkeX25519ChaCha, ed25519Scheme{}},
-	{P521AES256GCM, "MLS_256_DHKEMP521_AES256GCM_SHA512_P521", crypto.SHA512, sha512.New, aes256GCM, hpkeP521AES256, ecdsaP521},
-	{P384AES256GCM, "MLS_256_DHKEMP384_AES256GCM_SHA384_P384", crypto.SHA384, sha512.New384, aes256GCM, hpkeP384AES256, ecdsaP384},
-	{Secp256k1ChaCha20Poly1305, "PARLEY_128_DHKEMSECP256K1_CHACHA20POLY1305_SHA256_SECP256K1", crypto.SHA256, sha256.New, chaCha20Poly1305, hpkeSecp256k1ChaCha, secp256k1Scheme{}},
+	{
+		id: X25519AES128GCMEd25519, name: "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519",
+		hash: crypto.SHA256, newHash: sha256.New, aead: aes128GCM,
+		hpke:      stdHPKE{hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.AES128GCM()},
+		signature: ed25519Scheme{},
+	},
+	{
+		id: P256AES128GCM, name: "MLS_128_DHKEMP256_AES128GCM_SHA256_P256",
+		hash: crypto.SHA256, newHash: sha256.New, aead: aes128GCM,
+		hpke:      stdHPKE{hpke.DHKEM(ecdh.P256()), hpke.HKDFSHA256(), hpke.AES128GCM()},
+		signature: ecdsaP256,
+	},
+	{
+		id: X25519ChaCha20Ed25519, name: "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519",
+		hash: crypto.SHA256, newHash: sha256.New, aead: chaCha20Poly1305,
+		hpke:      stdHPKE{hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.ChaCha20Poly1305()},
+		signature: ed25519Scheme{},
+	},
+	{
+		id: X448AES256GCMEd448, name: "MLS_256_DHKEMX448_AES256GCM_SHA512_Ed448",
+		hash: crypto.SHA512, newHash: sha512.New, aead: aes256GCM,
+		hpke:      ownHPKE{kemX448, hkdfSHA512, aes256GCM},
+		signature: ed448Scheme{},
+	},
+	{
+		id: P521AES256GCM, name: "MLS_256_DHKEMP521_AES256GCM_SHA512_P521",
+		hash: crypto.SHA512, newHash: sha512.New, aead: aes256GCM,
+		hpke:      stdHPKE{hpke.DHKEM(ecdh.P521()), hpke.HKDFSHA512(), hpke.AES256GCM()},
+		signature: ecdsaP521,
+	},
+	{
+		id: X448ChaCha20Ed448, name: "MLS_256_DHKEMX448_CHACHA20POLY1305_SHA512_Ed448",
+		hash: crypto.SHA512, newHash: sha512.New, aead: chaCha20Poly1305,
+		hpke:      ownHPKE{kemX448, hkdfSHA512, chaCha20Poly1305},
+		signature: ed448Scheme{},
+	},
+	{
+		id: P384AES256GCM, name: "MLS_256_DHKEMP384_AES256GCM_SHA384_P384",
+		hash: crypto.SHA384, newHash: sha512.New384, aead: aes256GCM,
+		hpke:      stdHPKE{hpke.DHKEM(ecdh.P384()), hpke.HKDFSHA384(), hpke.AES256GCM()},
+		signature: ecdsaP384,
+	},
+	{
+		id: Secp256k1ChaCha20Poly1305, name: "PARLEY_128_DHKEMSECP256K1_CHACHA20POLY1305_SHA256_SECP256K1",
+		hash: crypto.SHA256, newHash: sha256.New, aead: chaCha20Poly1305,
+		hpke:      ownHPKE{kemSecp256k1, hkdfSHA256, chaCha20Poly1305},
+		signature: secp256k1Scheme{},
+	},
+	{
+		id: MLKEM768Secp256k1ChaCha20Poly1305, name: "PARLEY_128_MLKEM768SECP256K1_CHACHA20POLY1305_SHA256_SECP256K1",
+		hash: crypto.SHA256, newHash: sha256.New, aead: chaCha20Poly1305,
+		hpke:      ownHPKE{kemMLKEM768Secp256k1, hkdfSHA256, chaCha20Poly1305},
+		signature: secp256k1Scheme{},
+	},
 }
 
 var byID = func() map[ID]*Suite {

@@ -31,7 +31,12 @@ func TestByID(t *testing.T) {
 			t.Errorf("%v: %v, %v", s.ID(), got, err)
 		}
 	}
-	for _, id := range []ID{0, 8, 0xFFFF, 0xF0E0} {
+	for _, id := range []ID{1, 2, 3, 4, 5, 6, 7, 0xF0E1, 0xF0E2} { // docs/spec.md
+		if _, err := ByID(id); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, id := range []ID{0, 8, 0xFFFF, 0xF0E0, 0xF0E3} {
 		if _, err := ByID(id); !errors.Is(err, ErrUnknown) {
 			t.Errorf("suite %d: %v", id, err)
 		}
@@ -291,6 +296,7 @@ func FuzzPeerBytes(f *testing.F) {
 		sig  SigningKey
 	}
 	own := map[ID]keys{}
+	clamps := map[ID]bool{1: true, 3: true, 4: true, 6: true} // SerializePrivateKey does (RFC 9180, Section 7.1.2)
 	for _, s := range All() {
 		h, err := s.GenerateHPKEKey()
 		if err != nil {
@@ -313,7 +319,12 @@ func FuzzPeerBytes(f *testing.F) {
 		if err := s.CheckSignatureKey(a); err != nil && !errors.Is(err, ErrKey) {
 			t.Error(err)
 		}
-		if k, err := s.NewHPKEKey(a); err == nil && !bytes.Equal(k.Bytes().Bytes(), a) && s.ID() != X25519AES128GCMEd25519 && s.ID() != X25519ChaCha20Ed25519 {
+		if s.CheckHPKEKey(a) == nil { // then a whole group relies on it
+			if _, _, err := s.SealBase(a, nil, nil, nil); err != nil {
+				t.Errorf("a good key to which nothing can be sealed: %v", err)
+			}
+		}
+		if k, err := s.NewHPKEKey(a); err == nil && !bytes.Equal(k.Bytes().Bytes(), a) && !clamps[s.ID()] {
 			t.Errorf("private key %x becomes %x", a, k.Bytes().Bytes())
 		}
 		if k, err := s.NewSigningKey(a); err == nil && !bytes.Equal(k.Bytes().Bytes(), a) {
@@ -321,6 +332,9 @@ func FuzzPeerBytes(f *testing.F) {
 		}
 		if _, err := s.OpenBase(own[s.ID()].hpke, b, nil, nil, c); !errors.Is(err, ErrOpen) {
 			t.Errorf("OpenBase: %v", err)
+		}
+		if got, err := s.ExportFrom(own[s.ID()].hpke, b, nil, "", 32); (err != nil && !errors.Is(err, ErrOpen)) || (err == nil && got.Len() != 32) {
+			t.Errorf("ExportFrom: %v", err)
 		}
 		if err := s.VerifyWithLabel(own[s.ID()].sig.Public(), "label", b, c); !errors.Is(err, ErrSignature) {
 			t.Errorf("VerifyWithLabel: %v", err)

@@ -1,0 +1,138 @@
+package suite
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/binary"
+	"hash"
+	"slices"
+
+	"github.com/parley-im/parley/internal/secret"
+)
+
+// ownHPKE is HPKE base mode (RFC 9180) over a KEM that crypto/hpke does not
+// have and cannot be given. It is a small one: single-shot contexts only, so
+// the sequence number is always zero and the nonce is the base nonce.
+type ownHPKE struct {
+	kem
+	kdf  kdf
+	aead *AEAD
+}
+
+// kem is a key encapsulation mechanism (RFC 9180, Section 4). The bytes of
+// public keys and of enc come from peers.
+type kem interface {
+	kemID() uint16
+	generate() (HPKEKey, error)
+	derive(ikm []byte) (HPKEKey, error)    // DeriveKeyPair
+	parse(private []byte) (HPKEKey, error) // ErrKey
+	checkPublic(public []byte) error       // ErrKey
+	// encap returns ErrKey for a bad public key, and a shared secret that the
+	// caller owns.
+	encap(public []byte) (enc, shared []byte, err error)
+	// decap returns ErrOpen for a malformed enc, and ErrKey for a key of another
+	// KEM.
+	decap(k HPKEKey, enc []byte) (shared []byte, err error)
+}
+
+func (s ownHPKE) seal(public, info, aad, plaintext []byte) (enc, ciphertext []byte, err error) {
+	enc, shared, err := s.encap(public)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, nonce, exporter := s.schedule(shared, info)
+	defer key.Erase()
+	clear(exporter)
+	return enc, s.aead.Seal(nil, key, nonce, plaintext, aad), nil
+}
+
+func (s ownHPKE) open(k HPKEKey, enc, info, aad, ciphertext []byte) ([]byte, error) {
+	shared, err := s.decap(k, enc)
+	if err != nil {
+		return nil, err
+	}
+	key, nonce, exporter := s.schedule(shared, info)
+	defer key.Erase()
+	clear(exporter)
+	return s.aead.Open(nil, key, nonce, ciphertext, aad)
+}
+
+func (s ownHPKE) exportTo(public, info []byte, context string, n int) ([]byte, []byte, error) {
+	enc, shared, err := s.encap(public)
+	if err != nil {
+		return nil, nil, err
+	}
+	return enc, s.export(shared, info, context, n), nil
+}
+
+func (s ownHPKE) exportFrom(k HPKEKey, enc, info []byte, context string, n int) ([]byte, error) {
+	shared, err := s.decap(k, enc)
+	if err != nil {
+		return nil, err
+	}
+	return s.export(shared, info, context, n), nil
+}
+
+// export is Section 5.3.
+func (s ownHPKE) export(shared, info []byte, context string, n int) []byte {
+	key, _, exporter := s.schedule(shared, info)
+	key.Erase()
+	defer clear(exporter)
+	return s.kdf.expand(s.suiteID(), exporter, "sec", []byte(context), n)
+}
+
+// schedule is KeySchedule in mode_base without PSK (Section 5.1). It overwrites
+// the shared secret.
+func (s ownHPKE) schedule(shared, info []byte) (key secret.Key, nonce, exporter []byte) {
+	id := s.suiteID()
+	context := []byte{0} // mode_base
+	context = append(context, s.kdf.extract(id, nil, "psk_id_hash", nil)...)
+	context = append(context, s.kdf.extract(id, nil, "info_hash", info)...)
+	sec := s.kdf.extract(id, shared, "secret", nil)
+	defer clear(sec)
+	clear(shared)
+	key = secret.New(s.kdf.expand(id, sec, "key", context, s.aead.keySize))
+	nonce = s.kdf.expand(id, sec, "base_nonce", context, NonceSize)
+	exporter = s.kdf.expand(id, sec, "exp", context, s.kdf.size)
+	return key, nonce, exporter
+}
+
+func (s ownHPKE) suiteID() []byte {
+	id := binary.BigEndian.AppendUint16([]byte("HPKE"), s.kemID())
+	id = binary.BigEndian.AppendUint16(id, s.kdf.id)
+	return binary.BigEndian.AppendUint16(id, s.aead.id)
+}
+
+// kdf is an HKDF of RFC 9180, Section 7.2.
+type kdf struct {
+	id   uint16
+	size int // Nh
+	hash func() hash.Hash
+}
+
+var (
+	hkdfSHA256 = kdf{0x0001, sha256.Size, sha256.New}
+	hkdfSHA512 = kdf{0x0003, sha512.Size, sha512.New}
+)
+
+// extract is LabeledExtract (Section 4).
+func (f kdf) extract(suiteID, salt []byte, label string, ikm []byte) []byte {
+	in := slices.Concat([]byte("HPKE-v1"), suiteID, []byte(label), ikm)
+	defer clear(in)
+	out, err := hkdf.Extract(f.hash, in, salt)
+	if err != nil {
+		panic("suite: HKDF-Extract: " + err.Error()) // only in FIPS-only mode
+	}
+	return out
+}
+
+// expand is LabeledExpand (Section 4).
+func (f kdf) expand(suiteID, prk []byte, label string, info []byte, n int) []byte {
+	in := binary.BigEndian.AppendUint16(nil, uint16(n))
+	out, err := hkdf.Expand(f.hash, prk, string(slices.Concat(in, []byte("HPKE-v1"), suiteID, []byte(label), info)), n)
+	if err != nil {
+		panic("suite: HKDF-Expand: " + err.Error()) // n is a constant of the protocol
+	}
+	return out
+}
