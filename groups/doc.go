@@ -7,7 +7,9 @@
 // group of the next epoch. Others hand what arrives to [Group.Process], look at
 // the staged commit's [Changes], and merge it too. Those added call [Join].
 // Members who may not commit send proposals: [Group.ProposeRemove] of their own
-// leaf to leave, [Group.ProposeUpdate] to renew their keys. [Group.Protect] and
+// leaf to leave, [Group.ProposeUpdate] to renew their keys. Those outside see a
+// group by its [GroupInfo], with which they propose things or come in by a commit
+// of their own, and [Group.Reinitialize] and [Group.Branch] lead to other groups. [Group.Protect] and
 // [Group.Unprotect] are for what people say; [Group.Seal] and [Group.Open] hide
 // any message in an envelope that shows neither group nor epoch.
 //
