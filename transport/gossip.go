@@ -140,9 +140,9 @@ func (n *Node) readShard(shard int, sub *pubsub.Subscription) {
 		if err != nil {
 			continue // was validated
 		}
+		n.counters.received.Add(1) // before: who takes it finds it counted
 		select {
 		case n.out <- Received{Envelope: e, Shard: shard, From: m.ReceivedFrom}:
-			n.counters.received.Add(1)
 		case <-n.done.Done():
 			return
 		}

@@ -5,7 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	mrand "math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -52,6 +55,29 @@ func openNode(t testing.TB, change func(*Options)) *Node {
 	}
 	t.Cleanup(func() { n.Close() })
 	return n
+}
+
+// openFixed opens a node on a port that no other socket is given by chance: who
+// closes the node and opens it again finds the port free. It is below those that
+// systems give to sockets that ask for any.
+func openFixed(t testing.TB, listen string, change func(*Options)) *Node {
+	t.Helper()
+	for range 100 {
+		opts := testOptions()
+		opts.Listen = []string{strings.Replace(listen, "/0", fmt.Sprintf("/%d", 20_000+mrand.IntN(10_000)), 1)}
+		change(&opts)
+		n, err := Open(testContext(t), opts)
+		if errors.Is(err, ErrListen) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { n.Close() })
+		return n
+	}
+	t.Fatal("no free port")
+	return nil
 }
 
 // join connects a to each of others and waits until they hear each other.
@@ -151,8 +177,11 @@ func TestThreeInALine(t *testing.T) {
 	// whoever publishes must.
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	ctx := testContext(t)
 	for {
 		select {
+		case <-ctx.Done():
+			t.Fatal("never reached the far end")
 		case r := <-c.Envelopes():
 			if r.Envelope.ContentHash() != e.ContentHash() || r.From != b.ID() {
 				t.Fatalf("received another envelope, from %s", r.From)
@@ -232,33 +261,65 @@ func TestResealedEnvelopeArrivesAgain(t *testing.T) {
 	}
 }
 
+// unworked returns envelopes that do not have n bits of work, however the dice
+// fall: without any, with one bit too few, with the work of another envelope, and
+// changed after the work was done.
+func unworked(t *testing.T, n int) []Envelope {
+	t.Helper()
+	mint := func(bits int) Envelope {
+		e := randomEnvelope(t, 256)
+		if err := e.Mint(t.Context(), bits); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	var all []Envelope
+	for _, make := range []func() Envelope{
+		func() Envelope { return randomEnvelope(t, 256) },
+		func() Envelope { return mint(n - 1) },
+		func() Envelope { e := randomEnvelope(t, 256); e.Work = mint(n).Work; return e },
+		func() Envelope { e := mint(n); e.Body[0]++; return e },
+	} {
+		e := make()
+		for e.CheckWork(n) == nil { // as one in 2^n has it by chance
+			e = make()
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
 func TestWork(t *testing.T) {
 	t.Parallel()
+	ctx := testContext(t)
 	change := func(o *Options) { o.WorkBits = 8 }
 	a, b := openNode(t, change), openNode(t, change)
-	lazy := openNode(t, nil)
 	join(t, a, b)
-	join(t, lazy, b)
-	if err := a.Publish(testContext(t), 0, randomEnvelope(t, 256)); err != nil {
+	if err := a.Publish(ctx, 0, randomEnvelope(t, 256)); err != nil {
 		t.Fatal(err)
 	}
-	r := receive(t, b)
-	if err := r.Envelope.CheckWork(8); err != nil {
-		t.Fatal(err)
+	if r := receive(t, b); r.Envelope.CheckWork(8) != nil {
+		t.Fatal("published without work")
 	}
-	// Without work, and with the work of another envelope.
-	for lazy.Stats().Published < 4 {
-		if err := lazy.Publish(testContext(t), 0, randomEnvelope(t, 256)); err != nil {
+	lazy := newHostile(t).gossip(ctx, b, unsigned()...)
+	bad := unworked(t, 8)
+	for _, e := range bad {
+		if err := lazy.Publish(ctx, e.Marshal()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := a.Publish(testContext(t), 0, randomEnvelope(t, 256)); err != nil {
+	eventually(t, func() bool { return b.Stats().Malformed == uint64(len(bad)) })
+	// The same peer is heard once it works.
+	good := randomEnvelope(t, 256)
+	if err := good.Mint(ctx, 8); err != nil {
 		t.Fatal(err)
 	}
-	if r := receive(t, b); r.From != a.ID() {
+	if err := lazy.Publish(ctx, good.Marshal()); err != nil {
+		t.Fatal(err)
+	}
+	if r := receive(t, b); !equalEnvelope(r.Envelope, good) {
 		t.Fatal("an envelope without work was delivered")
 	}
-	eventually(t, func() bool { return b.Stats().Malformed >= 4 })
 }
 
 func TestUsedPort(t *testing.T) {
@@ -330,7 +391,7 @@ func TestRedialAfterPartition(t *testing.T) {
 			t.Parallel()
 			ctx := testContext(t)
 			key := secret.Random(32)
-			first := openNode(t, func(o *Options) { o.HostKey = key; o.Listen = []string{listen} })
+			first := openFixed(t, listen, func(o *Options) { o.HostKey = key })
 			addr := first.Addrs()[0]
 			var mu sync.Mutex
 			var kinds []PeerEventKind
@@ -373,10 +434,10 @@ func TestRedialAfterPartition(t *testing.T) {
 			if a.Stats().Redials < 2 {
 				t.Fatalf("redials: %d", a.Stats().Redials)
 			}
+			eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(kinds) >= 3 })
 			mu.Lock()
 			defer mu.Unlock()
-			want := []PeerEventKind{PeerConnected, PeerDisconnected, PeerConnected}
-			if len(kinds) < 3 || kinds[0] != want[0] || kinds[1] != want[1] || kinds[2] != want[2] {
+			if want := []PeerEventKind{PeerConnected, PeerDisconnected, PeerConnected}; !slices.Equal(kinds[:3], want) {
 				t.Fatalf("events %v", kinds)
 			}
 		})

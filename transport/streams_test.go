@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -71,8 +72,11 @@ func TestRecords(t *testing.T) {
 			t.Fatalf("%s: %d bytes came back: %v", name, len(got), err)
 		}
 	}
-	if len(store.from) != 2 || store.from[0] != client.ID() {
-		t.Fatalf("stored by %v", store.from)
+	store.mu.Lock()
+	from := slices.Clone(store.from)
+	store.mu.Unlock()
+	if len(from) != 2 || from[0] != client.ID() {
+		t.Fatalf("stored by %v", from)
 	}
 	if err := client.StoreRecord(ctx, server.ID(), [32]byte{2}, []byte("forged")); !errors.Is(err, ErrRefused) {
 		t.Fatalf("a record the owner refuses: %v", err)
@@ -150,9 +154,8 @@ func TestHistory(t *testing.T) {
 	if i != 291 || len(got) != i {
 		t.Fatalf("%d envelopes, want %d", len(got), i)
 	}
-	if server.Stats().Requests < 5 {
-		t.Fatalf("%d pages", server.Stats().Requests)
-	}
+	// The last is counted after it is answered.
+	eventually(t, func() bool { return server.Stats().Requests >= 5 })
 	for name, c := range map[string]struct {
 		tags []Tag
 		want error
@@ -243,6 +246,7 @@ func TestBusy(t *testing.T) {
 	}
 	close(release)
 	wg.Wait()
+	eventually(t, func() bool { return taken(server) == 0 })
 	// The rest of its tokens, then none.
 	for range maxStreamsPerPeer {
 		if _, err := client.FetchRecord(ctx, server.ID(), [32]byte{}); !errors.Is(err, ErrNotFound) {
@@ -262,7 +266,7 @@ func TestHostileServer(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	hostile := newHostile(t)
-	client := openNode(t, func(o *Options) { o.StreamTimeout = 300 * time.Millisecond })
+	client := openNode(t, nil)
 	if err := client.Connect(ctx, hostile.addr()); err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +299,11 @@ func TestHostileServer(t *testing.T) {
 	done := make(chan struct{})
 	defer close(done)
 	hostile.serve(func(s network.Stream) { <-done })
-	if _, err := client.FetchRecord(ctx, hostile.ID(), [32]byte{}); !errors.Is(err, context.DeadlineExceeded) {
+	impatient := openNode(t, func(o *Options) { o.StreamTimeout = 100 * time.Millisecond })
+	if err := impatient.Connect(ctx, hostile.addr()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := impatient.FetchRecord(ctx, hostile.ID(), [32]byte{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("silent: %v", err)
 	}
 }
@@ -334,9 +342,7 @@ func TestHostileClient(t *testing.T) {
 		}
 	}
 	eventually(t, func() bool { return server.Stats().RequestsBad == bad })
-	if _, err := openAndConnect(t, server).FetchRecord(ctx, server.ID(), [32]byte{}); err != nil {
-		t.Fatalf("an honest peer: %v", err)
-	}
+	checkAnswers(t, server)
 }
 
 // Streams that are opened and left alone are closed by the deadline, and take no
@@ -345,41 +351,61 @@ func TestSlowLoris(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	server := openNode(t, func(o *Options) {
-		o.StreamTimeout = 500 * time.Millisecond
+		o.StreamTimeout = time.Second
 		o.Handlers.GetRecord = func(context.Context, peer.ID, [32]byte) ([]byte, bool) { return []byte("r"), true }
 	})
 	hostile := newHostile(t)
 	hostile.connect(ctx, server)
-	const streams = 40
-	for range streams {
+	// However long it takes to open them: until one is refused.
+	opened := uint64(0)
+	for server.Stats().RequestsRefused == 0 {
 		s, err := hostile.NewStream(ctx, server.ID(), RecordProtocol)
 		if err != nil {
-			break // the resource manager has had enough
+			t.Fatal(err)
 		}
 		s.Write([]byte{0})
+		opened++
+		eventually(t, func() bool {
+			s := server.Stats()
+			return uint64(taken(server))+s.RequestsBad+s.RequestsRefused >= opened
+		})
+		if got := taken(server); got > maxStreamsPerPeer {
+			t.Fatalf("%d places taken", got)
+		}
 	}
 	// While they hang, an honest peer is served.
-	if _, err := openAndConnect(t, server).FetchRecord(ctx, server.ID(), [32]byte{}); err != nil {
-		t.Fatalf("an honest peer: %v", err)
-	}
+	checkAnswers(t, server)
 	eventually(t, func() bool {
 		s := server.Stats()
-		return s.RequestsBad == maxStreamsPerPeer && s.RequestsRefused >= 1
+		return taken(server) == 0 && s.RequestsBad+s.RequestsRefused >= opened && s.RequestsBad >= maxStreamsPerPeer
 	})
 	server.slots.mu.Lock()
 	defer server.slots.mu.Unlock()
-	if server.slots.used != 0 || len(server.slots.peers) != 0 {
-		t.Fatalf("%d places are still taken", server.slots.used)
+	if len(server.slots.peers) != 0 {
+		t.Fatalf("%d peers are still counted", len(server.slots.peers))
 	}
 }
 
-func openAndConnect(t *testing.T, server *Node) *Node {
+// taken is how many requests are being served.
+func taken(n *Node) int {
+	n.slots.mu.Lock()
+	defer n.slots.mu.Unlock()
+	return n.slots.used
+}
+
+// checkAnswers proves that an honest peer gets its record. A machine under load
+// can be slower than the short deadline of the tests that call this, so the peer
+// may ask again.
+func checkAnswers(t *testing.T, server *Node) {
 	t.Helper()
-	n := openNode(t, nil)
-	if err := n.Connect(testContext(t), server.Addrs()...); err != nil {
+	honest := openNode(t, nil)
+	if err := honest.Connect(testContext(t), server.Addrs()...); err != nil {
 		t.Fatal(err)
 	}
-	return n
+	eventually(t, func() bool {
+		record, err := honest.FetchRecord(testContext(t), server.ID(), [32]byte{})
+		return err == nil && string(record) == "r"
+	})
 }
 
 func TestBuckets(t *testing.T) {
