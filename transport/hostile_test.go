@@ -262,6 +262,37 @@ func TestSilentPeer(t *testing.T) {
 	eventually(t, func() bool { return n.Stats().Redials >= 3 })
 }
 
+// A kept peer that accepts and hangs up is not dialled again before the pause is
+// over, unless it is said to be elsewhere.
+func TestHangsUp(t *testing.T) {
+	t.Parallel()
+	rude := newHostile(t)
+	rude.Network().Notify(&network.NotifyBundle{ConnectedF: func(_ network.Network, c network.Conn) { go c.Close() }})
+	n := openNode(t, func(o *Options) {
+		o.RedialMin, o.RedialMax = time.Hour, time.Hour
+		o.Bootstrap = []string{rude.addr()}
+	})
+	eventually(t, func() bool { return n.Stats().Redials == 1 && len(n.Peers()) == 0 })
+	n.mu.Lock()
+	k := n.kept[rude.ID()]
+	n.mu.Unlock()
+	for range 20 {
+		n.wake(rude.ID())
+		eventually(t, func() bool { return len(k.wake) == 0 })
+		if err := n.Keep(rude.addr()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond) // for a dial that should not be
+	}
+	if got := n.Stats().Redials; got != 1 {
+		t.Fatalf("dialled %d times", got)
+	}
+	if err := n.Keep("/ip4/127.0.0.1/udp/1/quic-v1/p2p/" + rude.ID().String()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return n.Stats().Redials == 2 })
+}
+
 // A peer that refuses the ping has given a sign of life.
 func TestRefusedPing(t *testing.T) {
 	t.Parallel()

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	mrand "math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multistream"
 )
 
@@ -21,14 +23,16 @@ const pingTimeout = 5 * time.Second
 
 // keeper keeps one peer connected. Its goroutine, run, belongs to the node.
 type keeper struct {
-	info peer.AddrInfo
-	wake chan struct{} // one place: something changed
+	info  peer.AddrInfo
+	wake  chan struct{} // one place: something changed
+	again chan struct{} // one place: it may be at another address now
 }
 
 // Keep dials peers, named as for Connect, for as long as the node is open: at
-// once, and whenever they are not connected, with a pause that doubles from
-// RedialMin to RedialMax. A connected peer that gives no sign of life is
-// disconnected and dialled again. The node itself is skipped. It returns
+// once, and whenever they are not connected, with a pause between dials that
+// doubles from RedialMin to RedialMax, until a connection outlives PingEvery or
+// Keep names another address of the peer. A connected peer that gives no sign of
+// life is disconnected and dialled again. The node itself is skipped. It returns
 // ErrAddress, also for more peers than a node keeps, and ErrClosed.
 func (n *Node) Keep(addrs ...string) error {
 	infos, err := parseAddrs(addrs)
@@ -58,10 +62,14 @@ func (n *Node) keep(info peer.AddrInfo) error {
 	if old := n.kept[info.ID]; old != nil {
 		// The goroutine of old goes on; its addresses are in the peerstore,
 		// where the dial finds those added here too.
+		known := n.host.Peerstore().Addrs(info.ID)
 		n.host.Peerstore().AddAddrs(info.ID, info.Addrs, keptTTL)
+		if slices.ContainsFunc(info.Addrs, func(a ma.Multiaddr) bool { return !ma.Contains(known, a) }) {
+			hint(old.again)
+		}
 		return nil
 	}
-	k := &keeper{info: info, wake: make(chan struct{}, 1)}
+	k := &keeper{info: info, wake: make(chan struct{}, 1), again: make(chan struct{}, 1)}
 	n.kept[info.ID] = k
 	n.host.Peerstore().AddAddrs(info.ID, info.Addrs, keptTTL)
 	n.host.ConnManager().Protect(info.ID, "kept")
@@ -82,42 +90,59 @@ func (n *Node) wake(id peer.ID) {
 	k := n.kept[id]
 	n.mu.Unlock()
 	if k != nil {
-		select {
-		case k.wake <- struct{}{}:
-		default:
-		}
+		hint(k.wake)
 	}
 }
 
-// run dials until the peer is connected, then looks after it. It ends with the
-// node.
+// hint fills the one place of a channel, and never waits.
+func hint(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// run dials while the peer is not connected, and looks after it while it is. It
+// ends with the node. The pause doubles with every dial and starts anew when a
+// connection has proved itself: a peer that accepts and hangs up at once, as a
+// full one does, is not dialled without end.
 func (n *Node) run(k *keeper) {
 	pause := n.opts.RedialMin
+	var next time.Time // no dial before it
 	for {
 		var wait time.Duration
-		if n.connected(k.info.ID) {
-			pause = n.opts.RedialMin
+		connected := n.connected(k.info.ID)
+		switch {
+		case connected:
 			wait = n.opts.PingEvery
-		} else {
+		case time.Now().Before(next):
+			wait = time.Until(next)
+		default:
 			n.counters.redials.Add(1)
-			if err := n.dial(n.done, k.info); err == nil {
-				continue
-			} else if n.done.Err() == nil {
+			if err := n.dial(n.done, k.info); err != nil && n.done.Err() == nil {
 				n.opts.Logger.Debug("transport: redial", "peer", k.info.ID, "err", err)
 			}
 			// Up to a quarter less, so that peers that lost one node do
 			// not come back in step.
-			wait = pause - time.Duration(mrand.Int64N(int64(pause)/4+1))
+			next = time.Now().Add(pause - time.Duration(mrand.Int64N(int64(pause)/4+1)))
 			pause = min(2*pause, n.opts.RedialMax)
+			continue
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-n.done.Done():
 			timer.Stop()
 			return
+		case <-k.again:
+			timer.Stop()
+			pause, next = n.opts.RedialMin, time.Time{}
 		case <-k.wake:
 			timer.Stop()
 		case <-timer.C:
+			if !connected {
+				continue
+			}
+			pause = n.opts.RedialMin
 			for _, c := range n.host.Network().ConnsToPeer(k.info.ID) {
 				n.checkAlive(c)
 			}

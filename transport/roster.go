@@ -104,9 +104,4 @@ func (n *Node) forgetRoster(shard int) {
 }
 
 // hintRoster never waits: gossipsub's own loop calls it.
-func (n *Node) hintRoster() {
-	select {
-	case n.rosterHint <- struct{}{}:
-	default:
-	}
-}
+func (n *Node) hintRoster() { hint(n.rosterHint) }
