@@ -318,7 +318,7 @@ func TestNoLeak(t *testing.T) {
 		buf := make([]byte, 4<<20)
 		count := 0
 		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "go-libp2p") || strings.Contains(g, "parley/transport.(*Node)") || strings.Contains(g, "quic-go") {
+			if strings.Contains(g, "libp2p/") || strings.Contains(g, "parley/transport.(*Node)") || strings.Contains(g, "quic-go") {
 				count++
 			}
 		}
@@ -327,6 +327,7 @@ func TestNoLeak(t *testing.T) {
 	run := func() {
 		opts := testOptions()
 		opts.Listen = []string{loopQUIC, loopTCP}
+		opts.MDNS = true
 		a, err := Open(t.Context(), opts)
 		if err != nil {
 			t.Fatal(err)

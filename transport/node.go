@@ -17,7 +17,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/gologshim"
-	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -75,6 +74,7 @@ type Node struct {
 	counters   counters
 
 	rosterHint chan struct{} // one place, to the goroutine of watchRoster
+	mdnsDials  chan struct{} // one place for each dial of a peer found by mDNS
 
 	mu     sync.Mutex
 	closed bool                // guarded by mu
@@ -136,6 +136,7 @@ func Open(ctx context.Context, opts Options) (*Node, error) {
 		streamRate: newBuckets(opts.StreamRate, opts.StreamBurst),
 		slots:      newSlots(maxStreams, maxStreamsPerPeer),
 		rosterHint: make(chan struct{}, 1),
+		mdnsDials:  make(chan struct{}, maxMDNSDials),
 		joined:     make(chan struct{}),
 		roster:     make([]map[peer.ID]bool, opts.Shards),
 		kept:       make(map[peer.ID]*keeper),
@@ -171,7 +172,7 @@ func (n *Node) start(bootstrap []peer.AddrInfo) error {
 		}
 	}
 	if n.opts.MDNS {
-		return n.startMDNS()
+		n.wg.Go(n.runMDNS)
 	}
 	return nil
 }
@@ -203,37 +204,6 @@ func (n *Node) listenOn(addr string) error {
 		return fmt.Errorf("%w on %s: %w", ErrListen, addr, err)
 	}
 	return nil
-}
-
-// startMDNS finds peers of this network on the local one.
-func (n *Node) startMDNS() error {
-	service := mdns.NewMdnsService(n.host, "_parley-"+n.opts.Network+"._udp", (*mdnsNotifee)(n))
-	if err := service.Start(); err != nil {
-		return fmt.Errorf("transport: mdns: %w", err)
-	}
-	n.wg.Go(func() {
-		<-n.done.Done()
-		service.Close()
-	})
-	return nil
-}
-
-// mdnsNotifee is the node as mDNS calls it.
-type mdnsNotifee Node
-
-// HandlePeerFound connects to a peer on the local network. mDNS calls it from
-// one goroutine, so at most one such dial runs.
-func (m *mdnsNotifee) HandlePeerFound(info peer.AddrInfo) {
-	n := (*Node)(m)
-	if info.ID == n.ID() || n.connected(info.ID) || !n.enter() {
-		return
-	}
-	defer n.wg.Done()
-	ctx, cancel := context.WithTimeout(n.done, dialTimeout)
-	defer cancel()
-	if err := n.dial(ctx, info); err != nil {
-		n.opts.Logger.Debug("transport: peer on the local network", "peer", info.ID, "err", err)
-	}
 }
 
 // enter counts a goroutine that the node did not start itself, and reports

@@ -31,7 +31,8 @@ type Options struct {
 	// Bootstrap is a list of multiaddrs with /p2p, dialled for as long as the
 	// node is open: see Node.Keep.
 	Bootstrap []string
-	// MDNS finds peers of the same network on the local network.
+	// MDNS finds peers of the same network on the local network. Where that has
+	// no multicast, the node warns the Logger and tries again each minute.
 	MDNS bool
 
 	// Handlers answer the stream protocols.
@@ -59,6 +60,9 @@ type Options struct {
 	// StreamRate (requests per second) and StreamBurst bound the requests
 	// accepted from one peer.
 	StreamRate, StreamBurst float64
+
+	// mdnsRound is how often mDNS tells of everybody anew; tests shorten it.
+	mdnsRound time.Duration
 }
 
 // Handlers answer requests of peers. They are called from many goroutines, with a
@@ -125,6 +129,7 @@ func (o *Options) check() error {
 	setDuration(&o.RedialMin, defaultRedialMin)
 	setDuration(&o.RedialMax, defaultRedialMax)
 	setDuration(&o.PingEvery, defaultPingEvery)
+	setDuration(&o.mdnsRound, defaultMDNSRound)
 	setRate(&o.GossipRate, defaultGossipRate)
 	setRate(&o.GossipBurst, defaultGossipBurst)
 	setRate(&o.StreamRate, defaultStreamRate)
