@@ -21,6 +21,7 @@ const (
 	historyLength  = 4200 * time.Millisecond // how long a message can be asked for
 	historyGossip  = 2100 * time.Millisecond // how long it is offered
 	queueSize      = 1024
+	minShardQueue  = 16
 	maxSubsPerRPC  = 2 * MaxShards
 	scoreInterval  = 12 * time.Second
 	scoreRetain    = time.Hour
@@ -84,13 +85,17 @@ func (n *Node) joinShard(shard int, name string) error {
 		return err
 	}
 	n.topics = append(n.topics, topic)
-	sub, err := topic.Subscribe(pubsub.WithBufferSize(queueSize))
+	sub, err := topic.Subscribe(pubsub.WithBufferSize(shardQueue(n.opts.Shards)))
 	if err != nil {
 		return err
 	}
 	n.wg.Go(func() { n.readShard(shard, sub) })
 	return nil
 }
+
+// shardQueue is how many messages wait on one shard: queueSize on all together, so
+// that what is not read takes 64 MiB and not as much for each shard.
+func shardQueue(shards int) int { return max(minShardQueue, queueSize/shards) }
 
 // messageID is SHA-256 of the data: there is no author and no sequence number.
 func messageID(m *pb.Message) string {
@@ -176,6 +181,9 @@ func (n *Node) Publish(ctx context.Context, shard int, e Envelope) error {
 		defer cancel()
 		defer context.AfterFunc(n.done, cancel)()
 		if err := e.Mint(ctx, n.opts.WorkBits); err != nil {
+			if n.done.Err() != nil {
+				return ErrClosed
+			}
 			return err
 		}
 	}

@@ -85,7 +85,8 @@ func (a historyAnswer) marshal() []byte {
 	return b
 }
 
-// parseHistoryAnswer returns an answer whose bodies are views of b.
+// parseHistoryAnswer returns an answer that keeps nothing of b: one envelope that
+// a caller keeps must not hold on to a page of a MiB.
 func parseHistoryAnswer(b []byte) (historyAnswer, error) {
 	var a historyAnswer
 	r := wire.NewReader(b)
@@ -107,7 +108,7 @@ func parseHistoryAnswer(b []byte) (historyAnswer, error) {
 				r.Fail(wire.ErrLength)
 				break
 			}
-			e, err := parse(item)
+			e, err := Parse(item)
 			if err != nil {
 				r.Fail(err)
 				break

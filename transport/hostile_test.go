@@ -229,13 +229,12 @@ func TestUndelivered(t *testing.T) {
 	n := openNode(t, func(o *Options) { o.Buffer = 1 })
 	a := openNode(t, nil)
 	join(t, a, n)
-	const sent = queueSize + 200
-	for i := range sent {
+	// What waits is in Envelopes, with the goroutine that fills it, and in the
+	// shard's queue; more than that, but less than a peer's outbound queue.
+	sent := uint64(2*shardQueue(n.Shards()) + 2)
+	for range sent {
 		if err := a.Publish(ctx, 0, randomEnvelope(t, 256)); err != nil {
 			t.Fatal(err)
-		}
-		if i%100 == 99 { // no faster than a peer's outbound queue
-			eventually(t, func() bool { s := n.Stats(); return s.Undelivered > 0 || i < queueSize })
 		}
 	}
 	eventually(t, func() bool { return n.Stats().Undelivered > 0 })
@@ -245,7 +244,7 @@ func TestUndelivered(t *testing.T) {
 	}()
 	eventually(t, func() bool {
 		s, out := n.Stats(), a.Stats().OutboundDrops
-		return s.Received+s.Undelivered+s.QueueFull+out == sent
+		return s.Received+s.Undelivered+s.QueueFull+out >= sent // what was lost on the way can be asked for
 	})
 }
 

@@ -32,6 +32,8 @@ const (
 	// in one call.
 	maxKept  = 64
 	maxAddrs = 256
+	// maxEvents is how many peer events wait for a slow OnPeer.
+	maxEvents = 1 << 16
 	// maxBuckets is the number of peers whose rates are counted one by one;
 	// those beyond share one bucket.
 	maxBuckets = 4096

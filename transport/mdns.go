@@ -32,7 +32,7 @@ const (
 // can come to a network later, or change it: each round looks at its interfaces
 // anew. It ends with the node.
 func (n *Node) runMDNS() {
-	service := "_parley-" + n.opts.Network + "._udp"
+	service := "_parley-" + strings.ReplaceAll(n.opts.Network, ".", "-") + "._udp"
 	instance := strings.ToLower(rand.Text() + rand.Text())
 	var server *zeroconf.Server
 	var announced []string
@@ -144,7 +144,9 @@ func (n *Node) browse(ctx context.Context, service string, ifaces []net.Interfac
 					entries = nil
 					continue
 				}
-				n.announcement(e.Text)
+				for _, info := range parseAnnouncement(e.Text) {
+					n.found(info)
+				}
 			case <-over:
 				reading = false
 			}
@@ -156,9 +158,10 @@ func (n *Node) browse(ctx context.Context, service string, ifaces []net.Interfac
 	return err
 }
 
-// announcement dials whom an announcement names. Anybody on the local network can
-// make one: only IP addresses count, and only so many of them.
-func (n *Node) announcement(txt []string) {
+// parseAnnouncement returns whom the TXT records of an announcement name. Anybody
+// on the local network can make one: only IP addresses with a peer id count, and
+// only the first maxMDNSAddrs.
+func parseAnnouncement(txt []string) []peer.AddrInfo {
 	var addrs []ma.Multiaddr
 	for _, s := range txt[:min(len(txt), maxMDNSAddrs)] {
 		s, ok := strings.CutPrefix(s, mdnsAddress)
@@ -169,17 +172,18 @@ func (n *Node) announcement(txt []string) {
 		if err != nil {
 			continue
 		}
-		if ip, _ := addrIP(a); ip != "" {
+		if ip, _ := addrIP(a); ip == "" {
+			continue
+		}
+		if rest, id := peer.SplitAddr(a); rest != nil && id != "" {
 			addrs = append(addrs, a)
 		}
 	}
 	infos, err := peer.AddrInfosFromP2pAddrs(addrs...)
 	if err != nil {
-		return
+		return nil
 	}
-	for _, info := range infos {
-		n.found(info)
-	}
+	return infos
 }
 
 // found dials a peer of the local network that is neither the node itself nor

@@ -114,30 +114,40 @@ func TestFound(t *testing.T) {
 	if txt, ips := b.mdnsAddrs(); len(txt) != 1 || txt[0] != announced(b)[0] || len(ips) != 1 || ips[0] != "127.0.0.1" {
 		t.Fatalf("announces %q with %q", txt, ips)
 	}
-	a.announcement(announced(a)) // itself
-	a.announcement([]string{
+	announce := func(txt ...string) {
+		for _, info := range parseAnnouncement(txt) {
+			a.found(info)
+		}
+	}
+	announce(announced(a)...) // itself
+	if got := parseAnnouncement([]string{
 		"", "text", mdnsAddress, mdnsAddress + "/ip4/127.0.0.1/udp/1/quic-v1", mdnsAddress + "/p2p/" + b.ID().String(),
 		mdnsAddress + "/dns4/localhost/udp/1/quic-v1/p2p/" + b.ID().String(),
-	})
+	}); len(got) != 0 {
+		t.Fatalf("names %v", got)
+	}
+	// What is not understood does not hide what is.
+	if got := parseAnnouncement(append([]string{"text"}, announced(b)...)); len(got) != 1 || got[0].ID != b.ID() {
+		t.Fatalf("names %v", got)
+	}
 	if got := len(a.mdnsDials); got != 0 || len(a.Peers()) != 0 {
 		t.Fatalf("%d dials of itself or of nobody", got)
 	}
-	a.announcement(announced(b))
+	announce(announced(b)...)
 	eventually(t, func() bool { return a.connected(b.ID()) && len(a.mdnsDials) == 0 })
-	a.announcement(announced(b)) // is connected
+	announce(announced(b)...) // is connected
 	if got := len(a.mdnsDials); got != 0 {
 		t.Fatalf("%d dials of a peer that is connected", got)
 	}
 	// A flood of announcements makes no more than so many dials.
 	for range 3 * maxMDNSDials {
-		silent := openSilent(t)
-		a.announcement([]string{mdnsAddress + silent})
+		announce(mdnsAddress + openSilent(t))
 	}
 	if got := len(a.mdnsDials); got != maxMDNSDials {
 		t.Fatalf("%d dials at one time", got)
 	}
 	a.Close() // does not wait for them to fail
-	a.announcement(announced(b))
+	announce(announced(b)...)
 	if got := len(a.mdnsDials); got != 0 {
 		t.Fatalf("%d dials after Close", got)
 	}
@@ -165,4 +175,21 @@ func randomPeer(t *testing.T) peer.ID {
 		t.Fatal(err)
 	}
 	return id
+}
+
+func FuzzAnnouncement(f *testing.F) {
+	const id = "16Uiu2HAm6xre1f1jY3fGrByyFifJkq6QRFcpvEhRpkuXWgfwawsD"
+	f.Add(mdnsAddress+"/ip4/192.0.2.1/udp/1/quic-v1/p2p/"+id, mdnsAddress+"/ip6/2001:db8::1/tcp/1/p2p/"+id)
+	f.Fuzz(func(t *testing.T, a, b string) {
+		for _, info := range parseAnnouncement([]string{a, b}) {
+			if len(info.Addrs) == 0 || info.ID.Validate() != nil {
+				t.Fatalf("dials %v", info)
+			}
+			for _, addr := range info.Addrs {
+				if ip, _ := addrIP(addr); ip == "" {
+					t.Fatalf("dials %v", addr)
+				}
+			}
+		}
+	})
 }

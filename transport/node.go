@@ -65,7 +65,8 @@ type Node struct {
 	host   host.Host
 	pubsub *pubsub.PubSub
 	topics []*pubsub.Topic // by shard
-	events chan PeerEvent  // to the goroutine of dispatch
+	events chan PeerEvent  // to the goroutine of queueEvents
+	told   chan PeerEvent  // from there to the goroutine of dispatch
 	out    chan Received   // written by the goroutines of readShard
 
 	gossipRate *buckets
@@ -81,6 +82,8 @@ type Node struct {
 	joined chan struct{}       // guarded by mu: closed and replaced when a peer joins a shard
 	roster []map[peer.ID]bool  // guarded by mu: by shard, who was told of by PeerJoined
 	kept   map[peer.ID]*keeper // guarded by mu
+	// rosterLost counts the calls of forgetPeer. Guarded by mu.
+	rosterLost uint64
 
 	// done ends when the node closes. It is the parent of every context that
 	// no caller gave, and is a field because goroutines outlive the calls that
@@ -130,7 +133,8 @@ func Open(ctx context.Context, opts Options) (*Node, error) {
 	n := &Node{
 		opts:       opts,
 		host:       h,
-		events:     make(chan PeerEvent, 256),
+		events:     make(chan PeerEvent),
+		told:       make(chan PeerEvent),
 		out:        make(chan Received, opts.Buffer),
 		gossipRate: newBuckets(opts.GossipRate, opts.GossipBurst),
 		streamRate: newBuckets(opts.StreamRate, opts.StreamBurst),
@@ -157,7 +161,10 @@ func (n *Node) start(bootstrap []peer.AddrInfo) error {
 		return fmt.Errorf("transport: events: %w", err)
 	}
 	n.wg.Go(func() { n.watchPeers(sub) })
-	n.wg.Go(n.dispatch)
+	if n.opts.OnPeer != nil {
+		n.wg.Go(n.queueEvents)
+		n.wg.Go(n.dispatch)
+	}
 	if err := n.startGossip(); err != nil {
 		return err
 	}
@@ -308,6 +315,9 @@ func (n *Node) dial(ctx context.Context, info peer.AddrInfo) error {
 		sw.Backoff().Clear(info.ID)
 	}
 	if err := n.host.Connect(ctx, info); err != nil {
+		if n.done.Err() != nil {
+			return ErrClosed
+		}
 		return fmt.Errorf("%w: %s: %w", ErrUnreachable, info.ID, err)
 	}
 	return nil
@@ -362,8 +372,8 @@ func (n *Node) watchPeers(sub event.Subscription) {
 	}
 }
 
-// emit hands an event to dispatch. It waits when OnPeer is slow: events are
-// bounded by connections, and none may be lost.
+// emit hands an event on. It waits only when OnPeer is maxEvents behind: none may
+// be lost, and while it waits the host takes no more connections.
 func (n *Node) emit(e PeerEvent) {
 	if e.Kind == PeerJoined {
 		n.mu.Lock()
@@ -380,13 +390,37 @@ func (n *Node) emit(e PeerEvent) {
 	}
 }
 
+// queueEvents lets events wait for dispatch. It ends with the node.
+func (n *Node) queueEvents() {
+	var waiting []PeerEvent
+	for {
+		in, out, first := n.events, n.told, PeerEvent{}
+		if len(waiting) == maxEvents {
+			in = nil
+		}
+		if len(waiting) == 0 {
+			out = nil
+		} else {
+			first = waiting[0]
+		}
+		select {
+		case <-n.done.Done():
+			return
+		case e := <-in:
+			waiting = append(waiting, e)
+		case out <- first:
+			waiting = waiting[1:]
+		}
+	}
+}
+
 // dispatch calls OnPeer, from this goroutine alone. It ends with the node.
 func (n *Node) dispatch() {
 	for {
 		select {
 		case <-n.done.Done():
 			return
-		case e := <-n.events:
+		case e := <-n.told:
 			n.opts.OnPeer(e)
 		}
 	}

@@ -509,6 +509,91 @@ func TestClosedNode(t *testing.T) {
 	}
 }
 
+// An OnPeer that is slow does not keep the node from connecting, loses no event,
+// and is told of them in order.
+func TestSlowOnPeer(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	release := make(chan struct{})
+	var told []int
+	last := make(chan struct{})
+	const count = 5000
+	a := openNode(t, func(o *Options) {
+		o.OnPeer = func(e PeerEvent) {
+			<-release
+			if e.Kind != PeerJoined || e.Shard < 1000 {
+				return // of a real peer
+			}
+			told = append(told, e.Shard)
+			if len(told) == count {
+				close(last)
+			}
+		}
+	})
+	emitted := make(chan struct{})
+	go func() {
+		defer close(emitted)
+		for i := range count {
+			a.emit(PeerEvent{Kind: PeerJoined, Shard: 1000 + i})
+		}
+	}()
+	for _, c := range []chan struct{}{emitted, last} {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			t.Fatal("the events wait for OnPeer")
+		}
+		if c == emitted {
+			b := openNode(t, nil)
+			join(t, a, b)
+			close(release)
+		}
+	}
+	if !slices.IsSorted(told) {
+		t.Fatal("not in order")
+	}
+}
+
+// A peer that was gone for a moment, too short to be missed, is told of again:
+// what was published in between did not reach it.
+func TestJoinedAgain(t *testing.T) {
+	t.Parallel()
+	joined := make(chan PeerEvent, 1024)
+	a := openNode(t, func(o *Options) {
+		o.OnPeer = func(e PeerEvent) {
+			if e.Kind == PeerJoined {
+				joined <- e
+			}
+		}
+	})
+	b := openNode(t, nil)
+	join(t, a, b)
+	all := func(why string) {
+		t.Helper()
+		ctx := testContext(t)
+		missing := make(map[int]bool)
+		for shard := range a.Shards() {
+			missing[shard] = true
+		}
+		for len(missing) > 0 {
+			select {
+			case e := <-joined:
+				delete(missing, e.Shard)
+			case <-ctx.Done():
+				t.Fatalf("%s: not told of %d shards", why, len(missing))
+			}
+		}
+	}
+	all("joined")
+	(*tracer)(a).OnClosedOutboundStream(b.ID()) // as gossipsub says
+	all("unseen")
+	for range 5 {
+		a.host.Network().ClosePeer(b.ID())
+		join(t, a, b)
+		all("reconnected")
+	}
+}
+
 // eventually waits for what other goroutines bring about.
 func eventually(t testing.TB, ok func() bool) {
 	t.Helper()

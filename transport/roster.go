@@ -79,11 +79,18 @@ func (n *Node) watchRoster() {
 }
 
 func (n *Node) compareRoster(shard int) {
+	n.mu.Lock()
+	lost := n.rosterLost
+	n.mu.Unlock()
 	now := make(map[peer.ID]bool)
 	for _, id := range n.topics[shard].ListPeers() {
 		now[id] = true
 	}
 	n.mu.Lock()
+	if lost != n.rosterLost {
+		n.mu.Unlock() // now may hold the one that was lost; a hint has come with it
+		return
+	}
 	before := n.roster[shard]
 	n.roster[shard] = now
 	n.mu.Unlock()
@@ -99,6 +106,19 @@ func (n *Node) compareRoster(shard int) {
 func (n *Node) forgetRoster(shard int) {
 	n.mu.Lock()
 	n.roster[shard] = nil
+	n.mu.Unlock()
+	n.hintRoster()
+}
+
+// forgetPeer makes sure that PeerJoined comes again for a peer that cannot be sent
+// to any more, even if it can before the next comparison. It waits for nothing
+// that waits for gossipsub, whose own loop calls it.
+func (n *Node) forgetPeer(id peer.ID) {
+	n.mu.Lock()
+	n.rosterLost++
+	for _, listeners := range n.roster {
+		delete(listeners, id)
+	}
 	n.mu.Unlock()
 	n.hintRoster()
 }

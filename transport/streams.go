@@ -158,6 +158,8 @@ func (n *Node) request(ctx context.Context, to peer.ID, proto protocol.ID, reque
 	case err == nil:
 		s.Close()
 		return answer, nil
+	case n.done.Err() != nil:
+		return nil, ErrClosed
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("transport: %s: %w", proto, ctx.Err())
 	case errors.Is(err, errFrame):

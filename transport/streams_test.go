@@ -176,6 +176,20 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// An envelope that is kept does not keep the page it came in.
+func TestHistoryAnswerIsCopied(t *testing.T) {
+	e := randomEnvelope(t, 256)
+	b := historyAnswer{envelopes: []Envelope{e}}.marshal()
+	a, err := parseHistoryAnswer(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(b)
+	if len(a.envelopes) != 1 || !equalEnvelope(a.envelopes[0], e) {
+		t.Fatal("the envelope is a view of the answer")
+	}
+}
+
 func TestHistoryPage(t *testing.T) {
 	var all []Envelope
 	for range 17 {

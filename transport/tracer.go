@@ -45,8 +45,8 @@ func (t *tracer) RecvRPC(rpc *pubsub.RPC) {
 // OnNewOutboundStream hints at a peer that can be sent to.
 func (t *tracer) OnNewOutboundStream(peer.ID, protocol.ID) { (*Node)(t).hintRoster() }
 
-// OnClosedOutboundStream hints at one that cannot.
-func (t *tracer) OnClosedOutboundStream(peer.ID) { (*Node)(t).hintRoster() }
+// OnClosedOutboundStream tells of one that cannot.
+func (t *tracer) OnClosedOutboundStream(id peer.ID) { (*Node)(t).forgetPeer(id) }
 
 // The rest is not counted.
 
