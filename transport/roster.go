@@ -91,13 +91,16 @@ func (n *Node) compareRoster(shard int) {
 		n.mu.Unlock() // now may hold the one that was lost; a hint has come with it
 		return
 	}
-	before := n.roster[shard]
+	var fresh []peer.ID
+	for id := range now {
+		if !n.roster[shard][id] {
+			fresh = append(fresh, id)
+		}
+	}
 	n.roster[shard] = now
 	n.mu.Unlock()
-	for id := range now {
-		if !before[id] {
-			n.emit(PeerEvent{Kind: PeerJoined, Peer: id, Shard: shard})
-		}
+	for _, id := range fresh {
+		n.emit(PeerEvent{Kind: PeerJoined, Peer: id, Shard: shard})
 	}
 }
 
