@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/zeroconf/v2"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 )
 
 // Discovery of peers on the local network, as libp2p's mDNS specification has it,
@@ -95,6 +96,16 @@ func (n *Node) mdnsAddrs() (txt, ips []string) {
 	if err != nil {
 		return nil, nil
 	}
+	// Those that others can use come first: there may be too many.
+	slices.SortStableFunc(addrs, func(a, b ma.Multiaddr) int {
+		switch la, lb := manet.IsIPLoopback(a), manet.IsIPLoopback(b); {
+		case la && !lb:
+			return 1
+		case lb && !la:
+			return -1
+		}
+		return 0
+	})
 	var families [2]bool
 	for _, a := range addrs {
 		ip, family := addrIP(a)
