@@ -13,6 +13,10 @@ import (
 	"github.com/parley-im/parley/identity"
 )
 
+// patience is how long a test waits for what must come, on a machine that may
+// have much else to do. Nothing waits as long where all is well.
+const patience = 2 * time.Minute
+
 // names is a Resolver of fixed names.
 type names map[string]identity.Address
 
@@ -79,7 +83,7 @@ func (p *person) open() {
 // connected waits until every person can be heard by another.
 func (w *world) connected(all ...*person) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	for _, p := range all {
 		for shard := range p.node.Shards() {
@@ -93,7 +97,7 @@ func (w *world) connected(all ...*person) {
 // events reads a client's stream until want holds of all it has seen.
 func (p *person) until(what string, want func([]Event) bool) []Event {
 	p.w.t.Helper()
-	ctx, cancel := context.WithTimeout(p.w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.w.t.Context(), patience)
 	defer cancel()
 	var seen []Event
 	for e, err := range p.Subscribe(ctx, 0) {
@@ -150,7 +154,7 @@ func (p *person) sayAll(group, text string) Receipt {
 
 func (p *person) wait(r Receipt, state State) {
 	p.w.t.Helper()
-	ctx, cancel := context.WithTimeout(p.w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.w.t.Context(), patience)
 	defer cancel()
 	if m, err := p.Wait(ctx, r.ID, state); err != nil {
 		p.w.t.Fatalf("%s: message is %s: %v", p.name, m.State, err)

@@ -177,17 +177,25 @@ func Application(typeName string, data []byte) Content {
 
 var (
 	contentEncoding = must(cbor.CoreDetEncOptions().EncMode())
-	contentDecoding = must(cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		UTF8:              cbor.UTF8RejectInvalid,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		MaxNestedLevels:   4,
-		MaxArrayElements:  MaxReceipt,
-		MaxMapPairs:       16,
-	}.DecMode())
+	contentDecoding = must(decoding.DecMode())
+	placeDecoding   = must(func() (cbor.DecMode, error) {
+		lenient := decoding
+		lenient.ExtraReturnErrors = cbor.ExtraDecErrorNone
+		lenient.MaxMapPairs = 64
+		return lenient.DecMode()
+	}())
 )
+
+var decoding = cbor.DecOptions{
+	DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+	IndefLength:       cbor.IndefLengthForbidden,
+	TagsMd:            cbor.TagsForbidden,
+	UTF8:              cbor.UTF8RejectInvalid,
+	ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+	MaxNestedLevels:   4,
+	MaxArrayElements:  MaxReceipt,
+	MaxMapPairs:       16,
+}
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -230,6 +238,27 @@ func ParseContent(b []byte) (Content, error) {
 		return Content{}, fmt.Errorf("%w: not in deterministic encoding", ErrContent)
 	}
 	return c, nil
+}
+
+// parsePlace reads no more of a content than its id and its place among its
+// author's messages: what a newer version says and this one cannot read has a
+// place all the same. It returns ErrContent where there is none.
+func parsePlace(b []byte) (Content, error) {
+	if len(b) > MaxContent {
+		return Content{}, ErrTooLarge
+	}
+	var p struct {
+		ID   MessageID `cbor:"2,keyasint"`
+		Seq  uint64    `cbor:"10,keyasint"`
+		Base uint64    `cbor:"11,keyasint"`
+	}
+	if err := placeDecoding.Unmarshal(b, &p); err != nil {
+		return Content{}, fmt.Errorf("%w: %w", ErrContent, err)
+	}
+	if p.Seq == 0 || p.Seq > maxSeq || p.Base > p.Seq {
+		return Content{}, fmt.Errorf("%w: no sequence number", ErrContent)
+	}
+	return Content{ID: p.ID, Seq: p.Seq, Base: p.Base}, nil
 }
 
 // check enforces what each kind carries.

@@ -108,6 +108,38 @@ func TestContentCanonical(t *testing.T) {
 	}
 }
 
+// What a newer version says has a place among its author's messages; what has
+// no place of its own has none.
+func TestPlaceOfUnknownContent(t *testing.T) {
+	id := MessageID{0xaa}
+	newer, err := contentEncoding.Marshal(map[int]any{1: 99, 2: id[:], 10: 7, 11: 5, 70: []string{"new"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := parsePlace(newer); err != nil || c.Seq != 7 || c.Base != 5 || c.ID != id {
+		t.Errorf("place %+v, %v", c, err)
+	}
+	for name, m := range map[string]map[int]any{
+		"no seq":          {1: 99, 2: id[:]},
+		"seq beyond":      {1: 99, 2: id[:], 10: uint64(maxSeq) + 1},
+		"base beyond seq": {1: 99, 2: id[:], 10: 7, 11: 8},
+		"seq is a text":   {1: 99, 2: id[:], 10: "7"},
+	} {
+		b, err := contentEncoding.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := parsePlace(b); !errors.Is(err, ErrContent) {
+			t.Errorf("%s: place %+v, %v, want ErrContent", name, c, err)
+		}
+	}
+	for n := range newer {
+		if _, err := parsePlace(newer[:n]); !errors.Is(err, ErrContent) {
+			t.Fatalf("prefix of %d bytes: %v, want ErrContent", n, err)
+		}
+	}
+}
+
 func TestParseMessageID(t *testing.T) {
 	id := NewMessageID()
 	if got, err := ParseMessageID(id.String()); err != nil || got != id {
@@ -129,9 +161,16 @@ func FuzzParseContent(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		place, placeErr := parsePlace(b)
+		if placeErr == nil && (place.Seq == 0 || place.Seq > maxSeq || place.Base > place.Seq) {
+			t.Fatalf("%x has place %d, base %d", b, place.Seq, place.Base)
+		}
 		c, err := ParseContent(b)
 		if err != nil {
 			return
+		}
+		if c.Seq > 0 && (placeErr != nil || place.ID != c.ID || place.Seq != c.Seq || place.Base != c.Base) {
+			t.Fatalf("%x: place %v, %v", b, place, placeErr)
 		}
 		again, err := c.Marshal()
 		if err != nil || !bytes.Equal(again, b) {

@@ -264,9 +264,16 @@ func (s *step) receiveApplication(e epoch, id []byte, r route, env transport.Env
 	if err := s.read(e, reader{r.class, r.leaf}, r.n); err != nil {
 		return err
 	}
-	content, err := ParseContent(app.Plaintext)
-	if err != nil || content.Kind > KindApplication || content.Kind == KindReceipt || content.Seq == 0 {
-		s.c.dropped.content.Add(1) // its key is used up: keep that, drop the content
+	content, err := s.content(app.Plaintext)
+	if err != nil {
+		return nil // its key is used up: keep that, drop the content
+	}
+	if content.Kind > KindApplication || content.Kind == KindReceipt {
+		s.c.dropped.content.Add(1)
+		content = Content{ID: content.ID, Seq: content.Seq} // its place remains
+	}
+	if content.Seq == 0 {
+		s.c.dropped.content.Add(1)
 		return nil
 	}
 	// What the author wrote before this epoch's first message is not waited for

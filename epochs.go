@@ -354,9 +354,11 @@ func (s *step) forgetGroup(g *group, status string) error {
 	if _, err := s.Exec(`UPDATE groups SET status = ?, sealed = NULL WHERE id = ?`, status, g.id); err != nil {
 		return err
 	}
-	// What was not encrypted can never be; what was, may still be heard. What
-	// others say until this client is a member again is not waited for.
-	for _, q := range []string{`DELETE FROM outbox WHERE conv = ? AND tag IS NULL`, `DELETE FROM order_in WHERE conv = ?`} {
+	// What was not encrypted can never be, and its places are free again, as
+	// members would wait for them; what was, may still be heard. What others say
+	// until this client is a member again is not waited for.
+	for _, q := range []string{`UPDATE order_out SET next = (SELECT MIN(seq) FROM outbox WHERE conv = ?1 AND tag IS NULL AND seq > 0)
+		WHERE conv = ?1 AND EXISTS (SELECT 1 FROM outbox WHERE conv = ?1 AND tag IS NULL AND seq > 0)`, `DELETE FROM outbox WHERE conv = ? AND tag IS NULL`, `DELETE FROM order_in WHERE conv = ?`} {
 		if _, err := s.Exec(q, g.conv()); err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func (w *world) tap() *transport.Node {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { node.Close() })
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	for shard := range node.Shards() {
 		if err := node.WaitPeers(ctx, shard, 1); err != nil {
@@ -51,7 +51,7 @@ func capture(t *testing.T, node *transport.Node, n int, old ...transport.Envelop
 	for _, e := range old {
 		seen[e.ContentHash()] = true
 	}
-	deadline := time.After(15 * time.Second)
+	deadline := time.After(patience)
 	for len(all) < n {
 		select {
 		case r := <-node.Envelopes():

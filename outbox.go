@@ -26,8 +26,16 @@ const (
 	publishBatch = 128
 	// pumpIdle is the longest time the pump sleeps.
 	pumpIdle = time.Second
-	// holdFor is how long a message waits for those its author sent before it.
-	holdFor = 30 * time.Second
+	// holdFor is how long a message waits for those its author sent before it:
+	// much longer than retries are apart, and as long as a group's past epochs
+	// are kept, after which what is missing could not be read any more.
+	holdFor = pastFor
+	// holdGrace is how long it waits at least after the client was opened.
+	holdGrace = 5 * time.Minute
+	// maxHeld and maxHeldBytes bound what waits so, for one device and
+	// conversation. What exceeds them is not read, and comes again.
+	maxHeld      = 256
+	maxHeldBytes = 8 << 20
 	// expireEvery is how often what has had its time is looked for.
 	expireEvery = time.Minute
 	// seenFor is how long ciphertext is remembered. What is repeated later has
@@ -188,30 +196,9 @@ func (s *step) encrypted(id int64, session []byte, tag transport.Tag, body []byt
 }
 
 // baseSeq returns the lowest Seq of a pair that has not been acknowledged.
-func (s *step) baseSeq(conv string) (uint64, error) {
-	var content []byte
-	// Rows of parts and receipts have no Seq; the oldest message decides.
-	rows, err := s.Query(`SELECT content FROM outbox WHERE conv = ? AND message IS NOT NULL ORDER BY id`, conv)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := rows.Scan(&content); err != nil {
-			return 0, err
-		}
-		c, err := ParseContent(content)
-		if err != nil {
-			return 0, fmt.Errorf("%w: outbox: %w", store.ErrCorrupt, err)
-		}
-		if c.Seq > 0 {
-			return c.Seq, nil
-		}
-		if c.Kind == kindPart {
-			return 0, nil // a whole that is not acknowledged: wait for it
-		}
-	}
-	return 1<<64 - 1, rows.Err()
+func (s *step) baseSeq(conv string) (base uint64, err error) {
+	err = s.QueryRow(`SELECT COALESCE(MIN(seq), ?) FROM outbox WHERE conv = ? AND seq > 0`, uint64(maxSeq), conv).Scan(&base)
+	return base, err
 }
 
 // publishDue publishes a batch of what is due, and reports whether there may be
@@ -366,6 +353,10 @@ func (s *step) seenBefore(e transport.Envelope) (bool, error) {
 	return true, nil
 }
 
+// errHeldFull is for a message that would have to wait for others where too
+// many do. It is not acknowledged, so it comes again.
+var errHeldFull = errors.New("parley: too many messages wait for an earlier one")
+
 // inOrder shows a message once those its author sent before it are shown.
 func (s *step) inOrder(conv string, dev []byte, author identity.Account, content Content) error {
 	if content.Seq == 0 {
@@ -378,12 +369,7 @@ func (s *step) inOrder(conv string, dev []byte, author identity.Account, content
 	}
 	next = max(next, content.Base, 1)
 	if content.Seq > next {
-		b, err := content.Marshal()
-		if err != nil {
-			return err
-		}
-		s.then(func() { s.c.holding = true; wake(s.c.wakeRepair) })
-		if _, err := s.Exec(`INSERT OR IGNORE INTO held (conv, dev, seq, acct, content, at) VALUES (?, ?, ?, ?, ?, ?)`, conv, dev, content.Seq, author.Bytes(), b, s.unixMilli()); err != nil {
+		if err := s.hold(conv, dev, author, content); err != nil {
 			return err
 		}
 		return s.release(conv, dev, next)
@@ -393,6 +379,27 @@ func (s *step) inOrder(conv string, dev []byte, author identity.Account, content
 		return err
 	}
 	return s.release(conv, dev, max(next, content.Seq+1))
+}
+
+// hold keeps a message until its turn comes.
+func (s *step) hold(conv string, dev []byte, author identity.Account, content Content) error {
+	b := []byte{}
+	if content.Kind != 0 {
+		var err error
+		if b, err = content.Marshal(); err != nil {
+			return err
+		}
+	}
+	var n, size int
+	if err := s.QueryRow(`SELECT COUNT(*), COALESCE(SUM(length(content)), 0) FROM held WHERE conv = ? AND dev = ?`, conv, dev).Scan(&n, &size); err != nil {
+		return err
+	}
+	if n >= maxHeld || size+len(b) > maxHeldBytes {
+		return errHeldFull
+	}
+	s.then(func() { s.c.holding = true; wake(s.c.wakeRepair) })
+	_, err := s.Exec(`INSERT OR IGNORE INTO held (conv, dev, seq, acct, content, at) VALUES (?, ?, ?, ?, ?, ?)`, conv, dev, content.Seq, author.Bytes(), b, s.unixMilli())
+	return err
 }
 
 // release shows what was held and has its turn now, and writes down whose turn
@@ -412,9 +419,11 @@ func (s *step) release(conv string, dev []byte, next uint64) error {
 		if err != nil {
 			return err
 		}
-		content, err := ParseContent(b)
-		if err != nil {
-			return fmt.Errorf("%w: held: %w", store.ErrCorrupt, err)
+		var content Content // a place without content
+		if len(b) > 0 {
+			if content, err = ParseContent(b); err != nil {
+				return fmt.Errorf("%w: held: %w", store.ErrCorrupt, err)
+			}
 		}
 		if err := s.show(conv, author, content); err != nil {
 			return err
@@ -482,10 +491,10 @@ func (s *step) releaseHeld(query string, args ...any) error {
 	return nil
 }
 
-// startHeld lets what is held wait from now on: while the client was closed,
-// nothing could come.
+// startHeld lets what is held wait a while from now on: while the client was
+// closed, nothing could come.
 func (s *step) startHeld() error {
-	if _, err := s.Exec(`UPDATE held SET at = ?`, s.unixMilli()); err != nil {
+	if _, err := s.Exec(`UPDATE held SET at = MAX(at, ?)`, s.now.Add(holdGrace-holdFor).UnixMilli()); err != nil {
 		return err
 	}
 	return s.loadHeld()
@@ -501,8 +510,11 @@ func (s *step) loadHeld() error {
 	return nil
 }
 
-// show puts a message into its conversation.
+// show puts a message into its conversation. A place without content is empty.
 func (s *step) show(conv string, author identity.Account, content Content) error {
+	if content.Kind == 0 {
+		return nil
+	}
 	if content.Expires != 0 && int64(min(content.Expires, 1<<40)) <= s.now.Unix() {
 		return nil
 	}

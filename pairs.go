@@ -666,11 +666,9 @@ func (s *step) receivePair(session *ratchet.Session, e transport.Envelope, plain
 	if _, err := s.Exec(`UPDATE sessions SET heard = ? WHERE id = ?`, s.unixMilli(), id); err != nil {
 		return err
 	}
-	content, err := ParseContent(plaintext)
+	content, err := s.content(plaintext)
 	if err != nil {
-		// The ratchet has moved on: keep that, drop the content.
-		s.c.dropped.content.Add(1)
-		return s.markSeen(e, nil, nil)
+		return s.markSeen(e, nil, nil) // the ratchet has moved on: keep that, drop the content
 	}
 	if content.Kind == KindReceipt && !content.Read {
 		if err := s.markSeen(e, nil, nil); err != nil {

@@ -36,6 +36,7 @@ type counters struct {
 	undecryptable atomic.Uint64 // no key opened it, or a signature failed
 	content       atomic.Uint64 // genuine, and malformed inside
 	stale         atomic.Uint64 // for an epoch that is over
+	deferred      atomic.Uint64 // no room for it now
 }
 
 // Dropped counts what arrived and was not kept, since the client was opened.
@@ -43,11 +44,12 @@ type Dropped struct {
 	Undecryptable uint64 `json:"undecryptable"` // addressed to a key of ours and did not open
 	Content       uint64 `json:"content"`       // opened, and malformed inside
 	Stale         uint64 `json:"stale"`         // a proposal or commit for an epoch that is over
+	Deferred      uint64 `json:"deferred"`      // there was no room for it; it comes again
 }
 
 // Dropped returns the counts.
 func (c *Client) Dropped() Dropped {
-	return Dropped{c.dropped.undecryptable.Load(), c.dropped.content.Load(), c.dropped.stale.Load()}
+	return Dropped{c.dropped.undecryptable.Load(), c.dropped.content.Load(), c.dropped.stale.Load(), c.dropped.deferred.Load()}
 }
 
 // receiveLoop takes what the network brings.
@@ -113,11 +115,27 @@ func (c *Client) read(ctx context.Context, r route, p transport.Parked) bool {
 	case ctx.Err() != nil || errors.Is(err, ErrClosed):
 	case errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrFull):
 		c.log.Error("receive", "err", err)
+	case errors.Is(err, errHeldFull) || errors.Is(err, errCrowded):
+		c.dropped.deferred.Add(1)
+		c.log.Debug("deferred", "err", err)
 	default:
 		c.dropped.undecryptable.Add(1)
 		c.log.Debug("dropped", "err", err)
 	}
 	return false
+}
+
+// content reads what a message says. Of what cannot be read, because it is
+// malformed or of a newer version, it counts that and returns the place, so
+// that what comes after it need not wait; ErrContent if that cannot be read
+// either.
+func (s *step) content(b []byte) (Content, error) {
+	c, err := ParseContent(b)
+	if err == nil {
+		return c, nil
+	}
+	s.c.dropped.content.Add(1)
+	return parsePlace(b)
 }
 
 // repeated deals with an envelope under a tag that is not expected: most often

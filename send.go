@@ -168,7 +168,7 @@ func (s *step) enqueue(conv string, account *identity.Account, content Content, 
 	// it until one arrives.
 	acked := account != nil && (content.Kind != KindReceipt || content.Read)
 	insert := func(wire MessageID, whole, b []byte) error {
-		_, err := s.Exec(`INSERT INTO outbox (conv, acct, wire, message, whole, content, acked) VALUES (?, ?, ?, ?, ?, ?, ?)`, conv, acct, wire[:], message, whole, b, acked)
+		_, err := s.Exec(`INSERT INTO outbox (conv, acct, wire, message, whole, content, acked, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, conv, acct, wire[:], message, whole, b, acked, content.Seq)
 		return err
 	}
 	s.then(func() { wake(s.c.wakePump) })
@@ -240,8 +240,11 @@ func (s *step) join(conv string, dev []byte, part Content) (*Content, error) {
 	if _, err := s.Exec(`DELETE FROM parts WHERE conv = ? AND dev = ? AND whole = ?`, conv, dev, part.Ref[:]); err != nil {
 		return nil, err
 	}
-	whole, err := ParseContent(b)
-	if err != nil || whole.ID != *part.Ref || whole.Kind == kindPart {
+	whole, err := s.content(b)
+	if err != nil {
+		return nil, nil
+	}
+	if whole.ID != *part.Ref || whole.Kind == kindPart {
 		s.c.dropped.content.Add(1)
 		return nil, nil
 	}
