@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -63,7 +62,8 @@ const scopeDevice = "device"
 // Init makes a profile: a device with keys of its own, authorised by the
 // wallet, in a new encrypted database. It returns store.ErrExists, wrapped,
 // for a folder that has a profile already, and whatever the wallet returns;
-// then nothing was made.
+// then nothing was made. A crash leaves either the whole profile or none, and
+// what is left of none does not hinder the next Init.
 func Init(ctx context.Context, o InitOptions) (Info, error) {
 	if o.DeviceName == "" {
 		o.DeviceName = "parley"
@@ -84,14 +84,13 @@ func Init(ctx context.Context, o InitOptions) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("parley: authorise this device: %w", err)
 	}
-	db, err := store.Create(o.Dir, o.Unlock, schema(), &store.Options{FastKDF: o.FastKDF})
+	me := self{account: account, device: device, log: log, link: log.Devices(time.Now())[0].Link, name: o.Name}
+	rand.Read(me.inbox[:])
+	db, err := store.Create(o.Dir, o.Unlock, schema(), &store.Options{FastKDF: o.FastKDF, Fill: me.save})
 	if err != nil {
 		return Info{}, err
 	}
-	me := self{account: account, device: device, log: log, link: log.Devices(time.Now())[0].Link, name: o.Name}
-	rand.Read(me.inbox[:])
-	err = db.Update(ctx, me.save)
-	if err = errors.Join(err, db.Close()); err != nil {
+	if err := db.Close(); err != nil {
 		return Info{}, err
 	}
 	return me.info(), nil

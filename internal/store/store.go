@@ -35,6 +35,9 @@ type Options struct {
 	// FastKDF derives the unlock key of a new passphrase with the least work,
 	// for tests. A profile remembers its own parameters: opening ignores this.
 	FastKDF bool
+	// Fill writes the first rows of a profile that is created, in a transaction.
+	// Until that is on disk there is no profile. Opening ignores it.
+	Fill func(tx *Tx) error
 }
 
 // Store is an open profile. Its methods may be called from many goroutines.
@@ -66,7 +69,9 @@ type Store struct {
 // Create makes a profile in dir, which is created if need be (mode 0700), with
 // its schema from migrations, and opens it. Other files in dir are left alone.
 // A directory with a profile gives [ErrExists]; what a creation that was
-// interrupted left behind is removed first. opt may be nil.
+// interrupted left behind is removed first. Whatever interrupts it, there is
+// either no profile or one with all that opt.Fill has written; an error of Fill
+// is returned, and then there is none. opt may be nil.
 //
 // Migrations are the files NNNN_name.sql in the root of the file system,
 // numbered from 0001 without a gap; each runs once, in a transaction of its own.
@@ -142,6 +147,11 @@ func Create(dir string, unlock Unlock, migrations fs.FS, opt *Options) (_ *Store
 	}
 	if err := s.migrate(all); err != nil {
 		return nil, err
+	}
+	if opt != nil && opt.Fill != nil {
+		if err := s.write(context.Background(), opt.Fill); err != nil {
+			return nil, err
+		}
 	}
 	if err := publish(dir, unlockName); err != nil {
 		return nil, err

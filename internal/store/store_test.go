@@ -191,6 +191,52 @@ func TestInterruptedCreate(t *testing.T) {
 	}
 }
 
+// A creation that ends anywhere before its last step leaves no profile, and
+// does not hinder the next; one that fails leaves nothing (docs/spec.md, "The
+// store of a profile").
+func TestFillIsPartOfCreate(t *testing.T) {
+	dir := t.TempDir()
+	begun, filled := t.TempDir(), t.TempDir()
+	fill := func(tx *Tx) error {
+		must(t, os.CopyFS(begun, os.DirFS(dir)))
+		if err := tx.CreateScope("self"); err != nil {
+			return err
+		}
+		if _, err := tx.Exec("INSERT INTO note (id, body) VALUES (1, x'01')"); err != nil {
+			return err
+		}
+		must(t, os.CopyFS(filled, os.DirFS(dir)))
+		return nil
+	}
+	s, err := Create(dir, pass, schema, &Options{FastKDF: true, Fill: fill})
+	must(t, err)
+	must(t, s.Close())
+	s = open(t, dir)
+	if got, err := get(s, 1); err != nil || !bytes.Equal(got, []byte{1}) {
+		t.Errorf("the row is %x, %v", got, err)
+	}
+	if got := s.rolledBack; got {
+		t.Error("a new profile is taken for one that was put back")
+	}
+	for name, crashed := range map[string]string{"begun": begun, "filled": filled} {
+		if !exists(crashed, unlockName+newSuffix) || !exists(crashed, dbName) {
+			t.Fatalf("%s: nothing was copied", name)
+		}
+		_, err := Open(crashed, pass, schema, nil)
+		want(t, err, ErrNotFound)
+		again := create(t, crashed)
+		if _, err := get(again, 1); !errors.Is(err, ErrNoRows) {
+			t.Errorf("%s: the row is there: %v", name, err)
+		}
+	}
+	failing, failed := t.TempDir(), errors.New("no")
+	_, err = Create(failing, pass, schema, &Options{FastKDF: true, Fill: func(*Tx) error { return failed }})
+	want(t, err, failed)
+	_, err = Open(failing, pass, schema, nil)
+	want(t, err, ErrNotFound)
+	create(t, failing)
+}
+
 func TestMigrations(t *testing.T) {
 	dir := t.TempDir()
 	s := create(t, dir)
