@@ -210,14 +210,7 @@ func (s *step) receiveEpoch(r route, env transport.Envelope) error {
 		}
 		return s.receiveApplication(g.head, g.id, r, env, app)
 	}
-	got, err := g.head.Process(epochRows{s}, msg, groups.ProcessOptions{Verifier: s, Now: s.now})
-	if err != nil {
-		return err
-	}
-	// Nobody outside holds the envelope's key: whoever sealed it has to be the sender.
-	if got.From != (groups.Sender{Type: groups.SenderMember, Index: uint32(r.leaf)}) || got.Application != nil {
-		return errMisplaced
-	}
+	// Whatever is wrong with it, the step is undone, and it can come again.
 	if err := s.keepHistory(env); err != nil {
 		return err
 	}
@@ -226,6 +219,19 @@ func (s *step) receiveEpoch(r route, env transport.Envelope) error {
 	}
 	if err := s.read(g.head, reader{r.class, r.leaf}, r.n); err != nil {
 		return err
+	}
+	if isHandshakePart(msg) {
+		if msg, err = s.joinHandshake(g, r, msg); msg == nil || err != nil {
+			return err
+		}
+	}
+	got, err := g.head.Process(epochRows{s}, msg, groups.ProcessOptions{Verifier: s, Now: s.now})
+	if err != nil {
+		return err
+	}
+	// Nobody outside holds the envelope's key: whoever sealed it has to be the sender.
+	if got.From != (groups.Sender{Type: groups.SenderMember, Index: uint32(r.leaf)}) || got.Application != nil {
+		return errMisplaced
 	}
 	if got.Commit == nil {
 		s.then(func() {

@@ -72,23 +72,6 @@ func (s *step) commit(g *group, o groups.CommitOptions) error {
 	return s.merge(g, staged)
 }
 
-// sendHandshake seals a proposal or commit for the members of the head's epoch.
-func (s *step) sendHandshake(g *group, msg []byte) error {
-	n, err := g.head.NextHandshake(epochRows{s})
-	if err != nil {
-		return err
-	}
-	sealed, err := g.head.Seal(groups.ClassHandshake, n, msg, bodySize)
-	if err != nil {
-		return err
-	}
-	r, err := s.Exec(`INSERT INTO outbox (conv, wire, content, acked) VALUES (?, ?, x'', 0)`, g.conv(), NewMessageID())
-	if err != nil {
-		return err
-	}
-	return s.groupEnvelope(g, r.LastInsertID, sealed)
-}
-
 // groupEnvelope puts a sealed message into its row of the outbox, and into the
 // history for those who miss it.
 func (s *step) groupEnvelope(g *group, row int64, sealed *groups.Sealed) error {
@@ -228,6 +211,9 @@ func (s *step) merge(g *group, staged *groups.Staged) error {
 		return err
 	}
 	if _, err := s.Exec(`UPDATE epochs SET sealed = ?, ended = ? WHERE cid = ?`, sealed, s.unixMilli(), past.CID()); err != nil {
+		return err
+	}
+	if _, err := s.Exec(`DELETE FROM handshake_parts WHERE cid = ?`, past.CID()); err != nil {
 		return err
 	}
 	if err := s.DropScope(headScope(before.CID())); err != nil {
@@ -370,7 +356,7 @@ func (s *step) forgetGroup(g *group, status string) error {
 func (s *step) dropEpoch(cid groups.CID) error {
 	for _, q := range []string{
 		`DELETE FROM epoch_rows WHERE cid = ?`, `DELETE FROM reads WHERE cid = ?`,
-		`DELETE FROM reads_ahead WHERE cid = ?`, `DELETE FROM epochs WHERE cid = ? AND sealed IS NOT NULL`,
+		`DELETE FROM reads_ahead WHERE cid = ?`, `DELETE FROM handshake_parts WHERE cid = ?`, `DELETE FROM epochs WHERE cid = ? AND sealed IS NOT NULL`,
 	} {
 		if _, err := s.Exec(q, cid); err != nil {
 			return err

@@ -86,7 +86,7 @@ func (p *person) dump() map[string]int {
 	p.w.t.Helper()
 	counts := map[string]int{}
 	err := p.db.View(p.w.t.Context(), func(tx *store.Tx) error {
-		for _, table := range []string{"sessions", "skipped", "firsts", "prekeys", "epochs", "epoch_rows", "reads", "reads_ahead", "history", "seen", "held", "messages", "events"} {
+		for _, table := range []string{"sessions", "skipped", "firsts", "prekeys", "epochs", "epoch_rows", "reads", "reads_ahead", "handshake_parts", "history", "seen", "held", "messages", "events"} {
 			var n int
 			if err := tx.QueryRow(`SELECT COUNT(*) FROM ` + table).Scan(&n); err != nil {
 				return err
