@@ -16,6 +16,8 @@ const (
 	MaxContent = 1 << 20
 	// MaxGroupContent bounds the CBOR of a group message, which travels whole.
 	MaxGroupContent = 56 << 10
+	// maxGroupLogs bounds the logs that one group message passes on.
+	maxGroupLogs = 48 << 10
 	// MaxReaction bounds a reaction: a few code points, such as one emoji.
 	MaxReaction = 64
 	// MaxTypeName bounds the name of an application's content type.
@@ -78,6 +80,7 @@ const (
 	KindApplication Kind = 7  // Data of the application's type Type
 	kindWelcome     Kind = 64 // Data is an MLS Welcome; pairs only
 	kindPart        Kind = 65 // Data is a part of a larger content; pairs only
+	kindLogs        Kind = 66 // Data are logs of members; groups only
 )
 
 // String returns the kind's name as JSON has it.
@@ -145,6 +148,8 @@ type Content struct {
 	// Index and Total place a part of the larger content Ref.
 	Index uint32 `cbor:"12,keyasint,omitempty" json:"-"`
 	Total uint32 `cbor:"13,keyasint,omitempty" json:"-"`
+	// Logs are those of the members of a group, with a Welcome.
+	Logs []byte `cbor:"14,keyasint,omitempty" json:"-"`
 }
 
 // Text returns content that says s.
@@ -294,6 +299,8 @@ func (c Content) check() error {
 		wantType, wantData, wantRef = true, len(c.Data) > 0, c.Ref != nil
 	case kindWelcome:
 		wantData, wantText = true, c.Text != ""
+	case kindLogs:
+		wantData = true
 	case kindPart:
 		wantData, wantRef = true, true
 		if c.Total < 2 || c.Total > maxParts || c.Index >= c.Total {
@@ -317,6 +324,8 @@ func (c Content) check() error {
 		return fail("read is of receipts")
 	case c.Kind != kindPart && (c.Index != 0 || c.Total != 0):
 		return fail("part out of place")
+	case c.Kind != kindWelcome && len(c.Logs) > 0:
+		return fail("logs out of place")
 	case c.Seq > maxSeq:
 		return fail("sequence number is out of range")
 	case c.Base > c.Seq:

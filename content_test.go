@@ -25,6 +25,8 @@ func sampleContents() map[string]Content {
 		"expiring":    {Kind: KindText, Text: "soon gone", Expires: 1 << 40},
 		"numbered":    {Kind: KindText, Text: "n", Seq: 7, Base: 5},
 		"welcome":     {Kind: kindWelcome, Text: "ops", Data: []byte("mls")},
+		"logs":        {Kind: kindLogs, Data: []byte("logs")},
+		"with logs":   {Kind: kindWelcome, Text: "ops", Data: []byte("mls"), Logs: []byte("logs")},
 		"part":        {Kind: kindPart, Ref: &ref, Data: []byte("p"), Index: 1, Total: 2},
 	}
 	for name, c := range all {
@@ -77,6 +79,8 @@ func TestContentRefused(t *testing.T) {
 		"more parts than bound":  {Kind: kindPart, Ref: &ref, Data: []byte("x"), Total: maxParts + 1},
 		"part of nothing":        {Kind: kindPart, Data: []byte("x"), Total: 2},
 		"text pretending a part": {Kind: KindText, Text: "x", Total: 2},
+		"text with logs":         {Kind: KindText, Text: "x", Logs: []byte("x")},
+		"logs without data":      {Kind: kindLogs},
 		"base beyond seq":        {Kind: KindText, Text: "x", Seq: 1, Base: 2},
 	} {
 		if _, err := c.Marshal(); !errors.Is(err, ErrContent) {

@@ -274,9 +274,15 @@ func (s *step) receiveApplication(e epoch, id []byte, r route, env transport.Env
 	if err != nil {
 		return nil // its key is used up: keep that, drop the content
 	}
+	if g := s.c.groups[string(id)]; content.Kind == kindLogs && g != nil {
+		if err := s.learnLogs(g.head.Members(), content.Data); err != nil {
+			return err
+		}
+		content = Content{ID: content.ID, Seq: content.Seq} // nothing is shown in its place
+	}
 	if content.Kind > KindApplication || content.Kind == KindReceipt {
 		s.c.dropped.content.Add(1)
-		content = Content{ID: content.ID, Seq: content.Seq} // its place remains
+		content = Content{ID: content.ID, Seq: content.Seq}
 	}
 	if content.Seq == 0 {
 		s.c.dropped.content.Add(1)

@@ -27,6 +27,10 @@ const (
 	handshakeWindow = 8
 )
 
+// welcomeOverhead is what a Welcome's content has besides the Welcome itself and
+// the logs, in bytes: more than it is.
+const welcomeOverhead = 1 << 10
+
 // maxInvitations is how many groups one account can have this client in.
 const maxInvitations = 64
 
@@ -58,18 +62,30 @@ func (s *step) commit(g *group, o groups.CommitOptions) error {
 		}
 	}
 	if len(staged.Welcome) > 0 {
+		logs, err := s.logsOf(staged.Next().Members())
+		if err != nil {
+			return err
+		}
+		welcome := Content{Kind: kindWelcome, Text: g.name, Data: staged.Welcome}
+		if room := MaxContent - len(staged.Welcome) - welcomeOverhead; len(logs) > 0 && room > identity.MaxLogSize {
+			welcome.Logs, _ = appendMemberLogs(nil, logs, room)
+		}
 		for _, m := range staged.Changes.Added {
 			account, err := memberAccount(m)
 			if err != nil {
 				return err
 			}
-			welcome := Content{Kind: kindWelcome, ID: NewMessageID(), Text: g.name, Data: staged.Welcome}
+			welcome.ID = NewMessageID()
 			if err := s.enqueue(pairConv(account), &account, welcome, false); err != nil {
 				return err
 			}
 		}
 	}
-	return s.merge(g, staged)
+	if err := s.merge(g, staged); err != nil {
+		return err
+	}
+	moved := &group{id: g.id, head: staged.Next()}
+	return s.passOnLogs(moved, staged.Changes.Added)
 }
 
 // groupEnvelope puts a sealed message into its row of the outbox, and into the
@@ -446,6 +462,9 @@ func (s *step) receiveWelcome(from identity.Account, content Content) error {
 		return err
 	}
 	if err := s.saveHead(g); err != nil {
+		return err
+	}
+	if err := s.learnLogs(head.Members(), content.Logs); err != nil {
 		return err
 	}
 	if err := s.judge(g); err != nil {

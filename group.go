@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -217,85 +216,12 @@ func (s *step) saveHead(g *group) error {
 	return nil
 }
 
-// judge finds the members whose log does not vouch for their leaf, or is not
-// known. While there are any, nothing is sent to the group.
-func (s *step) judge(g *group) error {
-	var untrusted, unreached []identity.Account
-	for _, m := range g.head.Members() {
-		acct, err := memberAccount(m)
-		if err != nil {
-			return err
-		}
-		if acct == s.c.me.account {
-			continue
-		}
-		if s.vouch(m.Credential, m.SignatureKey) != nil {
-			untrusted = append(untrusted, acct)
-		} else if s.c.nodes[acct] == "" {
-			unreached = append(unreached, acct) // whom to ask for what was missed
-		}
-	}
-	s.then(func() {
-		g.untrusted = untrusted
-		for _, a := range slices.Concat(untrusted, unreached) {
-			// What was found did not help: look again, not at once.
-			if w := s.c.wantRecord(a); w.found != nil {
-				w.drop(s.now.Add(fetchSlowest))
-			}
-		}
-	})
-	return nil
-}
-
-// recheckGroups judges again after some account's log has changed. Held: c.mu,
-// right after a commit.
-func (c *Client) recheckGroups() {
-	for id := range c.groups {
-		c.judgeWanted[id] = true
-	}
-	wake(c.wakePump)
-}
-
 func memberAccount(m groups.Member) (identity.Account, error) {
 	acct, ok := m.Acct()
 	if !ok {
 		return identity.Account{}, groups.ErrCredential
 	}
 	return identity.AccountFromBytes(acct[:])
-}
-
-// VerifyCredential is groups.CredentialVerifier: the account's log, as far as
-// it is known here, authorises the device whose signature key it is.
-func (s *step) VerifyCredential(c groups.Credential, signatureKey []byte) error {
-	return s.vouch(c, signatureKey)
-}
-
-func (s *step) vouch(c groups.Credential, signatureKey []byte) error {
-	acct, link, err := groups.ParseEthereum(c)
-	if err != nil {
-		return err
-	}
-	account, err := identity.AccountFromBytes(acct[:])
-	if err != nil {
-		return err
-	}
-	log := s.c.me.log
-	if account != s.c.me.account {
-		if log, err = readLog(s.Tx, account); err != nil {
-			return err
-		}
-	}
-	if log == nil {
-		return ErrNoRecord
-	}
-	device, err := log.Device(link, s.now)
-	if err != nil {
-		return err
-	}
-	if string(device.SigningKey.Bytes()) != string(signatureKey) {
-		return identity.ErrUnknownDevice
-	}
-	return nil
 }
 
 // groupID finds a group by its name, or by its id in hex.

@@ -46,9 +46,9 @@ func (w *world) make() made {
 	return made{log, kp}
 }
 
-// add commits many new members at once, without asking the network for them,
-// and as much besides as takes another envelope.
-func (p *person) add(group string, all []made) error {
+// add commits new members, without asking the network for them, and aad bytes
+// besides.
+func (p *person) add(group string, all []made, aad int) error {
 	p.w.t.Helper()
 	id, err := p.groupID(p.w.t.Context(), group)
 	if err != nil {
@@ -66,7 +66,7 @@ func (p *person) add(group string, all []made) error {
 		if err != nil {
 			return err
 		}
-		return s.commit(g, groups.CommitOptions{Add: add, AuthenticatedData: make([]byte, groups.MaxAuthenticatedData)})
+		return s.commit(g, groups.CommitOptions{Add: add, AuthenticatedData: make([]byte, aad)})
 	})
 }
 
@@ -116,7 +116,7 @@ func TestCommitLargerThanAnEnvelope(t *testing.T) {
 	for range n {
 		all = append(all, w.make())
 	}
-	if err := alice.add("ops", all); err != nil {
+	if err := alice.add("ops", all, groups.MaxAuthenticatedData); err != nil {
 		t.Fatal(err)
 	}
 	parts := alice.groupEnvelopes()

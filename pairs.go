@@ -688,6 +688,10 @@ func (s *step) receivePair(session *ratchet.Session, e transport.Envelope, plain
 		}
 		content = *whole
 	}
+	if content.Kind == kindLogs {
+		s.c.dropped.content.Add(1) // is of groups
+		return nil
+	}
 	if content.Kind == kindWelcome {
 		return s.receiveWelcome(account, content)
 	}
