@@ -65,17 +65,17 @@ type Client struct {
 
 	// mu serialises the protocol: a step reads state, changes it in one
 	// transaction of db, and then updates what is below.
-	mu           sync.Mutex
-	sessions     map[ratchet.ID]*ratchet.Session // all of them
-	groups       map[string]*group               // the active ones, by group id
-	heads        map[groups.CID]string           // their ids, by the epoch they are in
-	past         map[groups.CID]*groups.Past
-	reading      map[streamKey]uint64         // how far the index has each stream: its lowest missing number
-	commitWanted map[string]bool              // groups in which others may have proposed something
-	judgeWanted  map[string]bool              // groups whose members are to be judged again
-	wanted       map[identity.Account]*want   // accounts whose record is looked for
-	nodes        map[identity.Account]peer.ID // whose node is known
-	suspects     map[ratchet.ID]suspect       // sessions that the other side may have lost
+	mu          sync.Mutex
+	sessions    map[ratchet.ID]*ratchet.Session // all of them
+	groups      map[string]*group               // the active ones, by group id
+	heads       map[groups.CID]string           // their ids, by the epoch they are in
+	past        map[groups.CID]*groups.Past
+	reading     map[streamKey]uint64         // how far the index has each stream: its lowest missing number
+	proposals   map[string]*proposals        // of the groups that this client commits in
+	judgeWanted map[string]bool              // groups whose members are to be judged again
+	wanted      map[identity.Account]*want   // accounts whose record is looked for
+	nodes       map[identity.Account]peer.ID // whose node is known
+	suspects    map[ratchet.ID]suspect       // sessions that the other side may have lost
 
 	caughtUp bool // peers were asked for what was missed, since there are any
 
@@ -126,7 +126,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		wanted:       map[identity.Account]*want{},
 		nodes:        map[identity.Account]peer.ID{},
 		reading:      map[streamKey]uint64{},
-		commitWanted: map[string]bool{},
+		proposals:    map[string]*proposals{},
 		judgeWanted:  map[string]bool{},
 		acks:         map[identity.Account][]MessageID{},
 		reacked:      map[MessageID]time.Time{},

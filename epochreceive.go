@@ -234,10 +234,7 @@ func (s *step) receiveEpoch(r route, env transport.Envelope) error {
 		return errMisplaced
 	}
 	if got.Commit == nil {
-		s.then(func() {
-			s.c.commitWanted[string(g.id)] = g.creator
-			wake(s.c.wakePump)
-		})
+		s.then(func() { s.c.proposed(g, s.now) })
 		return nil
 	}
 	if n := len(got.Commit.Changes.Untrusted); n > 0 {

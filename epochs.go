@@ -12,12 +12,6 @@ import (
 	"github.com/parley-im/parley/transport"
 )
 
-// Intents: what a member wants and the creator has to commit.
-const (
-	intentUpdate = "update"
-	intentLeave  = "leave"
-)
-
 // Windows of tags that the index expects of each member and epoch. Large groups
 // get smaller ones, so that the index stays within windowTotal tags an epoch.
 const (
@@ -141,68 +135,6 @@ func (s *step) fillGroup(g *group) error {
 	return nil
 }
 
-// intend remembers what this member wants, and proposes it.
-func (s *step) intend(g *group, kind string) error {
-	if g.restored {
-		return ErrRestored
-	}
-	if _, err := s.Exec(`INSERT INTO intents (grp, kind, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, g.id, kind, s.unixMilli()); err != nil {
-		return err
-	}
-	return s.propose(g)
-}
-
-// propose proposes, in this epoch, whatever is intended and was not proposed
-// in it yet.
-func (s *step) propose(g *group) error {
-	if g.restored {
-		return nil
-	}
-	cid := g.head.CID()
-	rows, err := s.Query(`SELECT kind FROM intents WHERE grp = ? AND (cid IS NULL OR cid <> ?)`, g.id, cid)
-	if err != nil {
-		return err
-	}
-	var kinds []string
-	for rows.Next() {
-		var kind string
-		if err := rows.Scan(&kind); err != nil {
-			return err
-		}
-		kinds = append(kinds, kind)
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	for _, kind := range kinds {
-		var msg []byte
-		if kind == intentLeave {
-			msg, err = g.head.ProposeRemove(epochRows{s}, g.head.Self())
-		} else {
-			msg, err = g.head.ProposeUpdate(epochRows{s}, groups.UpdateOptions{})
-		}
-		if err != nil {
-			return err
-		}
-		if err := s.sendHandshake(g, msg); err != nil {
-			return err
-		}
-		if _, err := s.Exec(`UPDATE intents SET cid = ? WHERE grp = ? AND kind = ?`, cid, g.id, kind); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// commitProposals commits what others have proposed.
-func (s *step) commitProposals(g *group) error {
-	pending, err := g.head.Pending(epochRows{s})
-	if err != nil || len(pending) == 0 || g.restored {
-		return err
-	}
-	return s.commit(g, groups.CommitOptions{})
-}
-
 // merge moves a group on to the epoch of a staged commit.
 func (s *step) merge(g *group, staged *groups.Staged) error {
 	before := g.head
@@ -313,6 +245,7 @@ func (s *step) gone(g *group, status string) error {
 	s.then(func() {
 		delete(s.c.heads, cid)
 		delete(s.c.groups, string(g.id))
+		delete(s.c.proposals, string(g.id))
 		s.c.forgetEpoch(g.head)
 	})
 	change := "gone"

@@ -137,7 +137,7 @@ func (s *step) loadGroups() error {
 		}
 		s.then(func() {
 			s.c.setGroup(g)
-			s.c.commitWanted[string(g.id)] = g.creator
+			s.c.proposed(g, s.now)
 			s.c.expectEpoch(g.head, reads, true)
 		})
 	}
@@ -462,7 +462,8 @@ func (c *Client) mayCommit(id []byte) error {
 // UpdateKeys replaces this member's keys in a group, so that what an earlier
 // copy of them could read it cannot read from then on. The creator commits at
 // once; another member proposes, and an event "updated" tells when the
-// creator's client has committed it.
+// creator's client has committed it: soon, unless it has done so for this member
+// within the last ten minutes.
 func (c *Client) UpdateKeys(ctx context.Context, nameOrID string) error {
 	id, err := c.groupID(ctx, nameOrID)
 	if err != nil {

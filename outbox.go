@@ -67,6 +67,9 @@ func (c *Client) pumpLoop(ctx context.Context) {
 // pump does all there is to do now, and returns when there is more.
 func (c *Client) pump(ctx context.Context) (next time.Time, err error) {
 	next = time.Now().Add(pumpIdle)
+	if due := c.nextProposals(); !due.IsZero() && due.Before(next) {
+		next = due
+	}
 	// What cannot be encrypted does not hold up what is.
 	failed := c.fill(ctx)
 	if due := c.fetchWanted(ctx, time.Now()); !due.IsZero() && due.Before(next) {
@@ -117,13 +120,12 @@ func (c *Client) fill(ctx context.Context) error {
 			steps = append(steps, func(s *step) error { return s.onGroup(id, s.judge) })
 		}
 	}
-	for id, wanted := range c.commitWanted {
-		if wanted {
+	for id, p := range c.proposals {
+		if !p.due.IsZero() && !p.due.After(time.Now()) {
 			steps = append(steps, func(s *step) error { return s.onGroup(id, s.commitProposals) })
 		}
 	}
 	clear(c.judgeWanted)
-	clear(c.commitWanted)
 	if c.holding {
 		steps = append(steps, (*step).releaseOverdue)
 	}
