@@ -60,8 +60,8 @@ type Client struct {
 	work  sync.WaitGroup // every goroutine the client started
 
 	// Channels of capacity 1 that wake a loop.
-	wakePump, wakeRepair, wakePublish, wakePeer, wakeUnparked chan struct{}
-	published                                                 map[peer.ID]bool // owned by publishRecordLoop
+	wakePump, wakeRepair, wakePublish, wakePeer, wakeUnparked, wakeNames chan struct{}
+	published                                                            map[peer.ID]bool // owned by publishRecordLoop
 
 	// mu serialises the protocol: a step reads state, changes it in one
 	// transaction of db, and then updates what is below.
@@ -82,10 +82,11 @@ type Client struct {
 	strangersNew   int // admitted since strangersSince
 	strangersSince time.Time
 	acks           map[identity.Account][]MessageID
-	reacked        map[MessageID]time.Time     // when a repetition was last acknowledged
-	found          map[identity.Account]string // names of strangers who are about to be heard
-	holding        bool                        // messages wait for their predecessors
-	unparked       []transport.Parked          // found their owner, not yet read
+	reacked        map[MessageID]time.Time        // when a repetition was last acknowledged
+	found          map[identity.Account]string    // names of strangers who are about to be heard
+	nameDue        map[identity.Account]time.Time // when members' names are to be asked for
+	holding        bool                           // messages wait for their predecessors
+	unparked       []transport.Parked             // found their owner, not yet read
 
 	entrustedMu sync.Mutex
 	entrusted   map[peer.ID]bool // peers that are left the record; guarded by entrustedMu
@@ -112,11 +113,13 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		ready:        make(chan struct{}),
 		strangers:    make(chan stranger, 64),
 		found:        map[identity.Account]string{},
+		nameDue:      map[identity.Account]time.Time{},
 		wakePump:     make(chan struct{}, 1),
 		wakeRepair:   make(chan struct{}, 1),
 		wakePublish:  make(chan struct{}, 1),
 		wakePeer:     make(chan struct{}, 1),
 		wakeUnparked: make(chan struct{}, 1),
+		wakeNames:    make(chan struct{}, 1),
 		published:    map[peer.ID]bool{},
 		entrusted:    map[peer.ID]bool{},
 		sessions:     map[ratchet.ID]*ratchet.Session{},

@@ -15,7 +15,6 @@ import (
 
 	"github.com/parley-im/parley/identity"
 	"github.com/parley-im/parley/internal/store"
-	"github.com/parley-im/parley/ratchet"
 	"github.com/parley-im/parley/transport"
 )
 
@@ -505,74 +504,5 @@ func (c *Client) hurry() {
 	defer c.mu.Unlock()
 	for _, w := range c.wanted {
 		w.due = time.Time{}
-	}
-}
-
-// nameTimeout bounds how long a stranger's first message waits for a name.
-const nameTimeout = 3 * time.Second
-
-// stranger is a first message from an account that has no name here yet.
-type stranger struct {
-	account identity.Account
-	parked  transport.Parked
-}
-
-// unnamed reports whether a first message is from a stranger whose name can be
-// asked for, and hands it to namesLoop then, which brings it back.
-func (c *Client) unnamed(ctx context.Context, p transport.Parked) bool {
-	if _, ok := c.resolver.(identity.ReverseResolver); !ok {
-		return false
-	}
-	first, err := ratchet.PeekFirst(c.ratchetSelf(), c.me.device.DH, c.me.inbox, ratchet.Message{Tag: ratchet.Tag(p.Envelope.Tag), Body: p.Envelope.Body}, time.Now())
-	if err != nil {
-		return false // dropped, and counted, where it is read
-	}
-	log, err := helloLog(first)
-	if err != nil {
-		return false
-	}
-	known := true
-	err = c.view(ctx, func(tx *store.Tx) error {
-		known = c.peer(tx, log.Account()).Name != "" || hasLog(tx, log.Account())
-		return nil
-	})
-	if err != nil || known {
-		return false
-	}
-	select {
-	case c.strangers <- stranger{log.Account(), p}:
-		return true
-	default: // many strangers at once stay addresses
-		return false
-	}
-}
-
-func hasLog(tx *store.Tx, a identity.Account) bool {
-	var n int
-	return tx.QueryRow(`SELECT 1 FROM accounts WHERE acct = ?`, a.Bytes()).Scan(&n) == nil
-}
-
-// namesLoop asks for the names of strangers before their first message is
-// shown, so that it is shown under a name that was checked.
-func (c *Client) namesLoop(ctx context.Context) {
-	reverse, _ := c.resolver.(identity.ReverseResolver)
-	for {
-		var s stranger
-		select {
-		case <-ctx.Done():
-			return
-		case s = <-c.strangers:
-		}
-		askCtx, cancel := context.WithTimeout(ctx, nameTimeout)
-		name, err := reverse.Reverse(askCtx, s.account.Address)
-		cancel()
-		if err != nil {
-			c.log.Debug("no name", "err", err)
-		} else {
-			c.mu.Lock()
-			c.found[s.account] = name
-			c.mu.Unlock()
-		}
-		c.read(ctx, route{kind: routeFirst}, s.parked)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // judge finds the members whose log does not vouch for their leaf, or is not
 // known. While there are any, nothing is sent to the group.
 func (s *step) judge(g *group) error {
-	var untrusted, unreached []identity.Account
+	var untrusted, unreached, nameless []identity.Account
 	for _, m := range g.head.Members() {
 		acct, err := memberAccount(m)
 		if err != nil {
@@ -29,9 +29,13 @@ func (s *step) judge(g *group) error {
 		} else if s.c.nodes[acct] == "" {
 			unreached = append(unreached, acct) // whom to ask for what was missed
 		}
+		if s.c.canReverse() && s.c.peer(s.Tx, acct).Name == "" && hasLog(s.Tx, acct) {
+			nameless = append(nameless, acct)
+		}
 	}
 	s.then(func() {
 		g.untrusted = untrusted
+		s.c.nameless(nameless)
 		for _, a := range slices.Concat(untrusted, unreached) {
 			// What was found did not help: look again, not at once.
 			if w := s.c.wantRecord(a); w.found != nil {
