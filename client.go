@@ -81,6 +81,8 @@ type Client struct {
 
 	strangersNew   int // admitted since strangersSince
 	strangersSince time.Time
+	handed         map[peer.ID]int // one-time prekeys since handedSince
+	handedSince    time.Time
 	acks           map[identity.Account][]MessageID
 	reacked        map[MessageID]time.Time        // when a repetition was last acknowledged
 	found          map[identity.Account]string    // names of strangers who are about to be heard

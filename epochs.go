@@ -464,7 +464,7 @@ func (s *step) joinGroup(welcome []byte) (*groups.Joined, error) {
 			return nil, err
 		}
 		if !kp.LastResort() {
-			if _, err := s.Exec(`DELETE FROM prekeys WHERE id = ?`, id); err != nil {
+			if err := s.usePrekey(id); err != nil {
 				return nil, err
 			}
 		}

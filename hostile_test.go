@@ -225,7 +225,7 @@ func TestRecordsAreVerifiedBeforeTheyAreKept(t *testing.T) {
 	w.connected(alice, bob)
 	var record []byte
 	if err := alice.step(t.Context(), func(s *step) (err error) {
-		record, err = s.ownRecord(false)
+		record, err = s.ownRecord("")
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -251,7 +251,7 @@ func TestRecordsAreVerifiedBeforeTheyAreKept(t *testing.T) {
 	if err := put(record); !errors.Is(err, errNotKept) {
 		t.Errorf("the same again: %v", err)
 	}
-	oneTime, ok := alice.serveRecord(t.Context(), "", key)
+	oneTime, ok := alice.serveRecord(t.Context(), bob.node.ID(), key)
 	if !ok {
 		t.Fatal("alice does not serve her record")
 	}

@@ -397,7 +397,7 @@ func (s *step) receiveFirst(e transport.Envelope) error {
 		return err
 	}
 	if first.OPKID != nil {
-		if _, err := s.Exec(`DELETE FROM prekeys WHERE id = ? AND kind = ?`, *first.OPKID, prekeyOneTime); err != nil {
+		if err := s.usePrekey(*first.OPKID); err != nil {
 			return err
 		}
 	}

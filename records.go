@@ -14,165 +14,17 @@ import (
 	"github.com/parley-im/parley/groups"
 	"github.com/parley-im/parley/identity"
 	"github.com/parley-im/parley/internal/secp"
-	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/internal/store"
 	"github.com/parley-im/parley/internal/suite"
 	"github.com/parley-im/parley/internal/wire"
-	"github.com/parley-im/parley/ratchet"
 	"github.com/parley-im/parley/transport"
 )
 
-// Prekeys: how long they are offered and kept, and how many are out at a time.
 const (
-	prekeyRotation = 7 * 24 * time.Hour
-	prekeyLifetime = 30 * 24 * time.Hour // of the private halves
 	bundleLifetime = 14 * 24 * time.Hour
-	maxOneTime     = 100  // one-time prekeys handed out and not used yet; and key packages
 	maxRecords     = 1024 // records kept for others
 	publishEvery   = time.Hour
 )
-
-// Kinds of prekeys, as the database has them.
-const (
-	prekeySigned     = 1
-	prekeyKEM        = 2
-	prekeyOneTime    = 3
-	prekeyPackage    = 4
-	prekeyLastResort = 5
-)
-
-// loadPrekeys deletes what has expired, with the keys of its scope, and makes
-// sure that there is something to offer.
-func (s *step) loadPrekeys() error {
-	if _, err := s.Exec(`DELETE FROM prekeys WHERE expires <= ?`, s.unixMilli()); err != nil {
-		return err
-	}
-	for _, scope := range s.Scopes("prekeys:") {
-		var n int
-		if err := s.QueryRow(`SELECT COUNT(*) FROM prekeys WHERE scope = ?`, scope).Scan(&n); err != nil {
-			return err
-		}
-		if n == 0 {
-			if err := s.DropScope(scope); err != nil {
-				return err
-			}
-		}
-	}
-	for _, kind := range []int{prekeySigned, prekeyKEM, prekeyLastResort} {
-		if _, err := s.offered(kind); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// prekey is a row of the prekeys table.
-type prekey struct {
-	id      uint32
-	public  []byte
-	private secret.Key
-}
-
-// offered returns the prekey of a reusable kind that is offered now, which is
-// a new one when the last is older than prekeyRotation.
-func (s *step) offered(kind int) (prekey, error) {
-	var id uint32
-	err := s.QueryRow(`SELECT id FROM prekeys WHERE kind = ? AND created > ? ORDER BY id DESC LIMIT 1`, kind, s.now.Add(-prekeyRotation).UnixMilli()).Scan(&id)
-	if errors.Is(err, store.ErrNoRows) {
-		return s.newPrekey(kind)
-	}
-	if err != nil {
-		return prekey{}, err
-	}
-	return s.prekey(id, kind)
-}
-
-// newPrekey makes a prekey and stores its private half.
-func (s *step) newPrekey(kind int) (p prekey, err error) {
-	var ref []byte
-	switch kind {
-	case prekeySigned, prekeyOneTime:
-		key, err := secp.GenerateKey()
-		if err != nil {
-			return p, err
-		}
-		p.public, p.private = key.PublicKey().Bytes(), key.Bytes()
-	case prekeyKEM:
-		key, err := ratchet.GenerateKEMKey()
-		if err != nil {
-			return p, err
-		}
-		p.public, p.private = key.Public(), key.Bytes()
-	case prekeyPackage, prekeyLastResort:
-		kp, private, err := groups.NewKeyPackage(groups.KeyPackageOptions{
-			Credential: s.c.credential(), Signer: s.c.signer(), LastResort: kind == prekeyLastResort,
-			NotBefore: s.now.Add(-identity.ClockSkew), NotAfter: s.now.Add(prekeyLifetime),
-		})
-		if err != nil {
-			return p, err
-		}
-		p.public, p.private, ref = kp.Marshal(), private.Marshal(), kp.Ref()
-	}
-	scope := fmt.Sprintf("prekeys:%d", s.now.Unix()/int64(prekeyRotation/time.Second))
-	if !s.HasScope(scope) {
-		if err := s.CreateScope(scope); err != nil {
-			return p, err
-		}
-	}
-	r, err := s.Exec(`INSERT INTO prekeys (kind, scope, public, ref, sealed, created, expires) VALUES (?, ?, ?, ?, x'', ?, ?)`,
-		kind, scope, p.public, ref, s.unixMilli(), s.now.Add(prekeyLifetime).UnixMilli())
-	if err != nil {
-		return p, err
-	}
-	p.id = uint32(r.LastInsertID)
-	sealed, err := s.SealKey(scope, prekeyPlace(p.id), p.private)
-	if err != nil {
-		return p, err
-	}
-	_, err = s.Exec(`UPDATE prekeys SET sealed = ? WHERE id = ?`, sealed, p.id)
-	return p, err
-}
-
-func prekeyPlace(id uint32) string { return fmt.Sprintf("prekeys/%d", id) }
-
-func (s *step) prekey(id uint32, kind int) (prekey, error) {
-	p := prekey{id: id}
-	var scope string
-	var sealed []byte
-	err := s.QueryRow(`SELECT scope, public, sealed FROM prekeys WHERE id = ? AND kind = ?`, id, kind).Scan(&scope, &p.public, &sealed)
-	if err != nil {
-		return p, err
-	}
-	p.private, err = s.UnsealKey(scope, prekeyPlace(id), sealed)
-	return p, err
-}
-
-func (s *step) prekeyScalar(id uint32, kind int) (*secp.PrivateKey, error) {
-	p, err := s.prekey(id, kind)
-	if err != nil {
-		return nil, err
-	}
-	defer p.private.Erase()
-	return secp.NewPrivateKey(p.private.Bytes())
-}
-
-// SignedPrekey, OneTimePrekey and KEMKey are ratchet.Prekeys.
-func (s *step) SignedPrekey(id uint32) (*secp.PrivateKey, error) {
-	return s.prekeyScalar(id, prekeySigned)
-}
-
-func (s *step) OneTimePrekey(id uint32) (*secp.PrivateKey, error) {
-	return s.prekeyScalar(id, prekeyOneTime)
-}
-
-func (s *step) KEMKey(id uint32) (*ratchet.KEMKey, error) {
-	p, err := s.prekey(id, prekeyKEM)
-	if err != nil {
-		return nil, err
-	}
-	defer p.private.Erase()
-	return ratchet.NewKEMKey(p.private.Bytes())
-}
 
 // credential and signer are what the device is in groups.
 func (c *Client) credential() groups.Credential {
@@ -182,9 +34,9 @@ func (c *Client) credential() groups.Credential {
 func (c *Client) signer() suite.SigningKey { return suite.Secp256k1SigningKey(c.me.device.Signing) }
 
 // ownRecord makes a new record of this device. One for a peer who asked has
-// one-time keys; one for others to keep has none, since all who fetch it would
-// use the same.
-func (s *step) ownRecord(oneTime bool) ([]byte, error) {
+// one-time keys, as far as there are any for it; one for others to keep, for no
+// peer, has none, since all who fetch it would use the same.
+func (s *step) ownRecord(asker peer.ID) ([]byte, error) {
 	signed, err := s.offered(prekeySigned)
 	if err != nil {
 		return nil, err
@@ -200,35 +52,15 @@ func (s *step) ownRecord(oneTime bool) ([]byte, error) {
 		KEMPrekey: identity.KEMPrekey{ID: kem.id, Key: [identity.KEMKeySize]byte(kem.public)},
 		Addrs:     s.c.bundleAddrs(),
 	}
-	if b.Seq, err = s.count(metaBundleSeq); err != nil {
+	if b.Seq, err = s.bundleSeq(); err != nil {
 		return nil, err
 	}
-	kind := prekeyLastResort
-	if oneTime {
-		var out, packages int
-		if err := s.QueryRow(`SELECT COUNT(*) FILTER (WHERE kind = ?), COUNT(*) FILTER (WHERE kind = ?) FROM prekeys`,
-			prekeyOneTime, prekeyPackage).Scan(&out, &packages); err != nil {
-			return nil, err
-		}
-		if out < maxOneTime {
-			opk, err := s.newPrekey(prekeyOneTime)
-			if err != nil {
-				return nil, err
-			}
-			b.OneTime = []identity.Prekey{{ID: opk.id, Key: [secp.PublicKeySize]byte(opk.public)}}
-		}
-		if packages < maxOneTime {
-			kind = prekeyPackage
-		}
-	}
-	var kp prekey
-	if kind == prekeyPackage {
-		kp, err = s.newPrekey(kind)
-	} else {
-		kp, err = s.offered(kind)
-	}
+	opk, kp, err := s.oneTime(asker)
 	if err != nil {
 		return nil, err
+	}
+	if opk != nil {
+		b.OneTime = []identity.Prekey{{ID: opk.id, Key: [secp.PublicKeySize]byte(opk.public)}}
 	}
 	b.KeyPackages = [][]byte{kp.public}
 	if err := identity.SignBundle(b, s.c.me.device); err != nil {
@@ -251,25 +83,26 @@ func (c *Client) bundleAddrs() []string {
 	return addrs
 }
 
-// count returns the next value of a counter in the meta table, from 1.
-func (s *step) count(key string) (uint64, error) {
+// bundleSeq numbers the next bundle. Numbers follow the clock, so that they do not
+// go back when the profile is put back to an earlier state: others keep the
+// bundle with the highest.
+func (s *step) bundleSeq() (uint64, error) {
 	var b []byte
-	err := s.QueryRow(`SELECT value FROM meta WHERE key = ?`, key).Scan(&b)
+	err := s.QueryRow(`SELECT value FROM meta WHERE key = ?`, metaBundleSeq).Scan(&b)
 	if err != nil && !errors.Is(err, store.ErrNoRows) {
 		return 0, err
 	}
-	var n uint64
+	n := uint64(s.unixMilli())
 	if len(b) == 8 {
-		n = binary.BigEndian.Uint64(b)
+		n = max(n, binary.BigEndian.Uint64(b)+1)
 	}
-	n++
-	_, err = s.Exec(`INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)`, key, binary.BigEndian.AppendUint64(nil, n))
+	_, err = s.Exec(`INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)`, metaBundleSeq, binary.BigEndian.AppendUint64(nil, n))
 	return n, err
 }
 
 // serveRecord answers who asks this node for a record: the own one, made for
 // the asker, or one that is kept for others.
-func (c *Client) serveRecord(ctx context.Context, _ peer.ID, key [32]byte) ([]byte, bool) {
+func (c *Client) serveRecord(ctx context.Context, asker peer.ID, key [32]byte) ([]byte, bool) {
 	select {
 	case <-c.ready: // the record tells the node's addresses
 	case <-ctx.Done():
@@ -279,7 +112,7 @@ func (c *Client) serveRecord(ctx context.Context, _ peer.ID, key [32]byte) ([]by
 	var err error
 	if key == c.me.account.LookupKey() {
 		err = c.step(ctx, func(s *step) (err error) {
-			record, err = s.ownRecord(true)
+			record, err = s.ownRecord(asker)
 			return err
 		})
 	} else {
@@ -381,7 +214,7 @@ func (c *Client) publishRecord(ctx context.Context, to ...peer.ID) {
 	}
 	var record []byte
 	err := c.step(ctx, func(s *step) (err error) {
-		record, err = s.ownRecord(false)
+		record, err = s.ownRecord("")
 		return err
 	})
 	if err != nil {

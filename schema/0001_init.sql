@@ -34,7 +34,8 @@ CREATE TABLE pins (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX pins_address ON pins (address);
 
--- Private halves of what bundles offer. Scope prekeys:<week>.
+-- Private halves of what bundles offer. Scope prekeys:<week>, and prekey:<id> of
+-- what serves once.
 CREATE TABLE prekeys (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     kind    INTEGER NOT NULL,    -- 1 signed, 2 ML-KEM, 3 one-time, 4 key package, 5 last-resort key package
