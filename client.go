@@ -87,7 +87,6 @@ type Client struct {
 	reacked        map[MessageID]time.Time        // when a repetition was last acknowledged
 	found          map[identity.Account]string    // names of strangers who are about to be heard
 	nameDue        map[identity.Account]time.Time // when members' names are to be asked for
-	holding        bool                           // messages wait for their predecessors
 	unparked       []transport.Parked             // found their owner, not yet read
 
 	entrustedMu sync.Mutex

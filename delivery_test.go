@@ -51,7 +51,7 @@ func TestFullWindowsOnBothSides(t *testing.T) {
 			p.say(to, fmt.Sprint("n", i))
 		}
 		w.eventually("the window fills", func() bool {
-			return p.count(`SELECT COUNT(*) FROM outbox WHERE tag IS NOT NULL`) == maxUnacked
+			return p.count(`SELECT COUNT(*) FROM outbox WHERE tag IS NOT NULL AND acked = 1`) == maxUnacked
 		})
 	}
 	fill(alice, bob, "bob.eth")
@@ -120,14 +120,20 @@ func (p *person) offline() {
 }
 
 // encryptAll moves what waits in the outbox, and returns all that is on its way.
-func (p *person) encryptAll() (all []transport.Envelope) {
+func (p *person) encryptAll() []transport.Envelope {
 	p.w.t.Helper()
 	p.sendAcks()
 	if err := p.fill(p.w.t.Context()); err != nil {
 		p.w.t.Fatal(err)
 	}
+	return p.envelopes(`SELECT tag, body FROM outbox WHERE tag IS NOT NULL ORDER BY id`)
+}
+
+// envelopes returns those whose tags and bodies a query finds.
+func (p *person) envelopes(query string) (all []transport.Envelope) {
+	p.w.t.Helper()
 	err := p.db.View(p.w.t.Context(), func(tx *store.Tx) error {
-		rows, err := tx.Query(`SELECT tag, body FROM outbox WHERE tag IS NOT NULL ORDER BY id`)
+		rows, err := tx.Query(query)
 		if err != nil {
 			return err
 		}

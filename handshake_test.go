@@ -10,7 +10,6 @@ import (
 
 	"github.com/parley-im/parley/groups"
 	"github.com/parley-im/parley/identity"
-	"github.com/parley-im/parley/internal/store"
 	"github.com/parley-im/parley/internal/suite"
 	"github.com/parley-im/parley/transport"
 )
@@ -71,31 +70,9 @@ func (p *person) add(group string, all []made, aad int) error {
 }
 
 // groupEnvelopes returns what is on its way to groups, in its order.
-func (p *person) groupEnvelopes() (all []transport.Envelope) {
+func (p *person) groupEnvelopes() []transport.Envelope {
 	p.w.t.Helper()
-	err := p.db.View(p.w.t.Context(), func(tx *store.Tx) error {
-		rows, err := tx.Query(`SELECT tag, body FROM outbox WHERE tag IS NOT NULL AND conv LIKE 'g:%' ORDER BY id`)
-		if err != nil {
-			return err
-		}
-		for rows.Next() {
-			var tag transport.Tag
-			var body []byte
-			if err := rows.Scan(&tag, &body); err != nil {
-				return err
-			}
-			e, err := transport.NewEnvelope(tag, body)
-			if err != nil {
-				return err
-			}
-			all = append(all, e)
-		}
-		return rows.Err()
-	})
-	if err != nil {
-		p.w.t.Fatal(err)
-	}
-	return all
+	return p.envelopes(`SELECT tag, body FROM outbox WHERE tag IS NOT NULL AND conv LIKE 'g:%' ORDER BY id`)
 }
 
 // docs/spec.md, "Handshakes in parts": a commit that exceeds one envelope

@@ -91,8 +91,7 @@ func (c *Client) pump(ctx context.Context) (next time.Time, err error) {
 }
 
 // fill does what waits for a step of its own: it encrypts what is queued in
-// each conversation, commits what was proposed, and lets go of messages that
-// were held for too long.
+// each conversation, and commits what was proposed.
 func (c *Client) fill(ctx context.Context) error {
 	var convs []string
 	err := c.view(ctx, func(tx *store.Tx) error {
@@ -126,9 +125,6 @@ func (c *Client) fill(ctx context.Context) error {
 		}
 	}
 	clear(c.judgeWanted)
-	if c.holding {
-		steps = append(steps, (*step).releaseOverdue)
-	}
 	c.mu.Unlock()
 	for _, conv := range convs {
 		steps = append(steps, func(s *step) error { return s.fillConv(conv) })
@@ -399,7 +395,7 @@ func (s *step) hold(conv string, dev []byte, author identity.Account, content Co
 	if n >= maxHeld || size+len(b) > maxHeldBytes {
 		return errHeldFull
 	}
-	s.then(func() { s.c.holding = true; wake(s.c.wakeRepair) })
+	s.then(func() { wake(s.c.wakeRepair) })
 	_, err := s.Exec(`INSERT OR IGNORE INTO held (conv, dev, seq, acct, content, at) VALUES (?, ?, ?, ?, ?, ?)`, conv, dev, content.Seq, author.Bytes(), b, s.unixMilli())
 	return err
 }
@@ -442,10 +438,7 @@ func (s *step) release(conv string, dev []byte, next uint64) error {
 // releaseOverdue shows messages that have waited for holdFor: what they wait
 // for may never come.
 func (s *step) releaseOverdue() error {
-	if err := s.releaseHeld(`SELECT conv, dev, MIN(seq) FROM held WHERE at <= ? GROUP BY conv, dev`, s.now.Add(-holdFor).UnixMilli()); err != nil {
-		return err
-	}
-	return s.loadHeld()
+	return s.releaseHeld(`SELECT conv, dev, MIN(seq) FROM held WHERE at <= ? GROUP BY conv, dev`, s.now.Add(-holdFor).UnixMilli())
 }
 
 // releaseAll shows all that is held of a conversation.
@@ -496,20 +489,8 @@ func (s *step) releaseHeld(query string, args ...any) error {
 // startHeld lets what is held wait a while from now on: while the client was
 // closed, nothing could come.
 func (s *step) startHeld() error {
-	if _, err := s.Exec(`UPDATE held SET at = MAX(at, ?)`, s.now.Add(holdGrace-holdFor).UnixMilli()); err != nil {
-		return err
-	}
-	return s.loadHeld()
-}
-
-// loadHeld notes whether anything is held.
-func (s *step) loadHeld() error {
-	var n int
-	if err := s.QueryRow(`SELECT COUNT(*) FROM (SELECT 1 FROM held LIMIT 1)`).Scan(&n); err != nil {
-		return err
-	}
-	s.then(func() { s.c.holding = n > 0 })
-	return nil
+	_, err := s.Exec(`UPDATE held SET at = MAX(at, ?)`, s.now.Add(holdGrace-holdFor).UnixMilli())
+	return err
 }
 
 // show puts a message into its conversation. A place without content is empty.
@@ -563,7 +544,7 @@ func (s *step) expire() error {
 		FROM history WINDOW w AS (ORDER BY stored DESC, tag ROWS UNBOUNDED PRECEDING)) WHERE n > ? OR bytes > ?)`, historyMax, historyBytes); err != nil {
 		return err
 	}
-	for _, expire := range []func() error{s.loadPrekeys, s.expireSessions, s.heal, s.expireEpochs} {
+	for _, expire := range []func() error{s.releaseOverdue, s.loadPrekeys, s.expireSessions, s.heal, s.expireEpochs} {
 		if err := expire(); err != nil {
 			return err
 		}

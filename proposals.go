@@ -152,6 +152,7 @@ func (s *step) commitProposals(g *group) error {
 		s.then(func() { p.due = due })
 		return nil
 	}
+	p.due = s.now.Add(retrySlowest) // unless it succeeds
 	s.then(func() {
 		p.due = time.Time{}
 		for r, at := range p.heard {
