@@ -55,9 +55,10 @@ type Client struct {
 	index    *transport.Index[route]
 	changed  *signal // fires after every commit that made an event
 
-	ready chan struct{} // closed when node is set: handlers of the node wait for it
-	stop  context.CancelFunc
-	work  sync.WaitGroup // every goroutine the client started
+	opened time.Time
+	ready  chan struct{} // closed when node is set: handlers of the node wait for it
+	stop   context.CancelFunc
+	work   sync.WaitGroup // every goroutine the client started
 
 	// Channels of capacity 1 that wake a loop.
 	wakePump, wakeRepair, wakePublish, wakePeer, wakeUnparked, wakeNames chan struct{}
@@ -111,6 +112,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		resolver:     o.Resolver,
 		index:        transport.NewIndex[route](transport.IndexOptions{}),
 		changed:      newSignal(),
+		opened:       time.Now(),
 		ready:        make(chan struct{}),
 		strangers:    make(chan stranger, 64),
 		found:        map[identity.Account]string{},
@@ -198,7 +200,7 @@ func (c *Client) open(ctx context.Context, o Options) error {
 
 // load fills the memory of a client from its database.
 func (c *Client) load(s *step) error {
-	for _, load := range []func() error{s.loadPrekeys, s.loadSessions, s.loadGroups, s.startHeld} {
+	for _, load := range []func() error{s.loadPrekeys, s.loadSessions, s.loadGroups} {
 		if err := load(); err != nil {
 			return err
 		}

@@ -57,10 +57,32 @@ func TestOrderOutlastsRetriesInPairs(t *testing.T) {
 	if got, want := bob.shown(), append(series("n", 3), "n4", "n5"); !slices.Equal(got, want) {
 		t.Errorf("bob reads %v", got)
 	}
-	// A client that is opened again gives it some time.
-	bob.takesAll(all[3:4])
-	if got := bob.shown(); len(got) != 6 {
-		t.Errorf("bob reads %v", got)
+}
+
+// A client that was closed meanwhile gives what is missing some time, and no
+// more than that however often it is opened.
+func TestHeldMessagesOutlastClosing(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.join("alice"), w.join("bob")
+	w.connected(alice, bob)
+	w.meet(alice, bob)
+	alice.offline()
+	bob.offline()
+	alice.say("bob.eth", "n0")
+	alice.say("bob.eth", "n1")
+	bob.takesAll(alice.encryptAll()[1:])
+	for _, c := range []struct {
+		age   time.Duration
+		shown int
+	}{{holdFor + time.Hour, 0}, {2*holdFor + time.Hour, 1}} {
+		bob.after(-c.age, func(s *step) error {
+			_, err := s.Exec(`UPDATE held SET at = ?`, s.unixMilli())
+			return err
+		})
+		bob.offline()
+		if got := bob.shown(); len(got) != c.shown {
+			t.Fatalf("after %v bob reads %v", c.age, got)
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ const (
 	// much longer than retries are apart, and as long as a group's past epochs
 	// are kept, after which what is missing could not be read any more.
 	holdFor = pastFor
-	// holdGrace is how long it waits at least after the client was opened.
+	// holdGrace is how long after the client was opened that may be twice as much.
 	holdGrace = 5 * time.Minute
 	// maxHeld and maxHeldBytes bound what waits so, for one device and
 	// conversation. What exceeds them is not read, and comes again.
@@ -436,9 +436,14 @@ func (s *step) release(conv string, dev []byte, next uint64) error {
 }
 
 // releaseOverdue shows messages that have waited for holdFor: what they wait
-// for may never come.
+// for may never come. While the client was closed nothing could come, so it
+// gives them some time, unless they have had twice as long.
 func (s *step) releaseOverdue() error {
-	return s.releaseHeld(`SELECT conv, dev, MIN(seq) FROM held WHERE at <= ? GROUP BY conv, dev`, s.now.Add(-holdFor).UnixMilli())
+	wait := holdFor
+	if s.now.Sub(s.c.opened) < holdGrace {
+		wait *= 2
+	}
+	return s.releaseHeld(`SELECT conv, dev, MIN(seq) FROM held WHERE at <= ? GROUP BY conv, dev`, s.now.Add(-wait).UnixMilli())
 }
 
 // releaseAll shows all that is held of a conversation.
@@ -484,13 +489,6 @@ func (s *step) releaseHeld(query string, args ...any) error {
 		}
 	}
 	return nil
-}
-
-// startHeld lets what is held wait a while from now on: while the client was
-// closed, nothing could come.
-func (s *step) startHeld() error {
-	_, err := s.Exec(`UPDATE held SET at = MAX(at, ?)`, s.now.Add(holdGrace-holdFor).UnixMilli())
-	return err
 }
 
 // show puts a message into its conversation. A place without content is empty.
