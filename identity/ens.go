@@ -62,9 +62,9 @@ var (
 )
 
 // DialENS returns an ENS at an RPC endpoint: an http, https, ws or wss URL or
-// the path of a socket. It bounds the size of every answer. Over HTTP nothing is
-// sent before the first question, so an endpoint that is down shows as
-// [ErrNameUnavailable] there. Close releases it.
+// the path of a socket; anything else is [ErrRPCURL]. It bounds the size of every
+// answer. Over HTTP nothing is sent before the first question, so an endpoint
+// that is down shows as [ErrNameUnavailable] there. Close releases it.
 func DialENS(ctx context.Context, rpcURL string, opts *ENSOptions) (*ENS, error) {
 	client, transport, err := dialRPC(ctx, rpcURL)
 	if err != nil {

@@ -41,6 +41,10 @@ func (e *unavailableError) Unwrap() []error {
 	return []error{ErrNameUnavailable, e.err}
 }
 
+// ErrRPCURL is returned by [DialENS] for a string that names no endpoint. It does
+// not repeat the string, which often holds a key.
+var ErrRPCURL = errors.New("identity: bad RPC URL")
+
 var (
 	errAnswerTooLarge = errors.New("identity: answer is too large")
 	errRedirect       = errors.New("identity: redirects are not followed")
@@ -193,16 +197,16 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 func dialRPC(ctx context.Context, rpcURL string) (*rpc.Client, *http.Transport, error) {
 	u, err := url.Parse(rpcURL)
 	if err != nil || rpcURL == "" {
-		return nil, nil, errors.New("identity: malformed RPC URL")
+		return nil, nil, ErrRPCURL
 	}
 	switch u.Scheme {
 	case "http", "https", "ws", "wss":
 		if u.Host == "" {
-			return nil, nil, errors.New("identity: RPC URL has no host")
+			return nil, nil, fmt.Errorf("%w: it has no host", ErrRPCURL)
 		}
 	case "":
 	default:
-		return nil, nil, errors.New("identity: an RPC URL is http, https, ws, wss or the path of a socket")
+		return nil, nil, fmt.Errorf("%w: it is http, https, ws, wss or the path of a socket", ErrRPCURL)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	client, err := rpc.DialOptions(

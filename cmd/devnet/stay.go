@@ -30,10 +30,11 @@ func (d *door) guide(out *printer) {
 	out.text("%s", out.title.Render("The world stays up until Ctrl-C. To join it, paste into a second terminal, in this folder:"))
 	out.text("")
 	for _, line := range []string{
-		"go install ./cmd/parley",
+		`go install ./cmd/parley; export PATH="$PATH:$(go env GOPATH)/bin"`,
 		fmt.Sprintf("export PARLEY_PROFILE=%s PARLEY_PASSPHRASE=devnet", quote(filepath.Join(d.Dir, "you"))),
+		fmt.Sprintf("export PARLEY_RPC=%s PARLEY_NETWORK=%s PARLEY_BOOTSTRAP=%s", d.RPC, d.Network, d.Bootstrap[0]),
 		"parley init --new",
-		fmt.Sprintf("parley up --rpc %s --network %s --bootstrap %s & sleep 3", d.RPC, d.Network, d.Bootstrap[0]),
+		"parley up & sleep 3",
 		`parley send alice.eth "hello"`,
 		"parley listen --since 0",
 	} {
@@ -81,7 +82,7 @@ func (w *world) stayUp(ctx context.Context, out *printer) {
 func (p *person) answer(ctx context.Context, m *parley.Message, print func(format string, args ...any)) {
 	from, to := short(m.From), p.ens
 	if m.Group != nil {
-		to = fmt.Sprintf("%s in “%s”", p.ens, m.Group.Name)
+		to = fmt.Sprintf("%s in “%s”", p.ens, printable(m.Group.Name))
 	}
 	print("%s → %s “%s”", from, to, printable(m.Content.Text))
 	answer := parley.Reply(m.ID, fmt.Sprintf("%s here. %d characters came through, sealed end to end. Thank you for writing!",

@@ -93,7 +93,7 @@ func TestGuide(t *testing.T) {
 	d := &door{RPC: "http://127.0.0.1:1", Network: "devnet", Bootstrap: []string{"/ip4/127.0.0.1/udp/2/quic-v1/p2p/x"}, Dir: "/tmp/a world"}
 	d.guide(newPrinter(&b, false))
 	for _, want := range []string{
-		"parley init --new\n", "--rpc http://127.0.0.1:1 --network devnet --bootstrap /ip4/127.0.0.1/udp/2/quic-v1/p2p/x & sleep 3\n",
+		"parley init --new\n", "PARLEY_RPC=http://127.0.0.1:1 PARLEY_NETWORK=devnet PARLEY_BOOTSTRAP=/ip4/127.0.0.1/udp/2/quic-v1/p2p/x\n",
 		"PARLEY_PROFILE='/tmp/a world/you' ", "parley send alice.eth \"hello\"\n",
 	} {
 		if !strings.Contains(b.String(), want) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	env      func(string) string
+	terminal bool // err is one: progress is shown
 
 	json           bool
 	profile        string
@@ -103,7 +105,35 @@ not running they join the network by themselves, for as long as they take.`,
 	root.AddCommand(a.initCommand(), a.idCommand(), a.upCommand(), a.sendCommand(), a.listenCommand(),
 		a.messagesCommand(), a.groupCommand(), a.acceptCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "The exit codes of every command", Long: exitCodes})
+	root.SetHelpCommand(helpCommand(root))
+	root.Version = version()
 	return root
+}
+
+// helpCommand is cobra's, but fails for what there is no help for.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Help about a command",
+		Example: "  parley help send",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("no help for %q", strings.Join(args, " "))
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
+}
+
+// version is that of the module as it was built: a release, or the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
 }
 
 func defaultProfile() string {

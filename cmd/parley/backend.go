@@ -85,6 +85,7 @@ func (a *app) openClient(ctx context.Context, dir string, need reach) (*parley.C
 	if err != nil {
 		return nil, err
 	}
+	defer a.progress("Opening the profile")()
 	c, err := parley.Open(ctx, parley.Options{
 		Dir: dir, Unlock: unlock,
 		RPC:       a.or(a.rpc, "PARLEY_RPC"),

@@ -40,7 +40,8 @@ const exitCodes = `Every command ends with one of these codes:
   5  the profile is in use by another process
   6  wrong passphrase or key file, of the profile or of the keystore
   7  damaged: the profile, or the keystore file
-  8  refused: not your right, not in the group, a changed name, a second profile
+  8  refused: not your right, not in the group, a changed name, a second profile,
+     a file that would be written over
 
 With --json an error is one line on stderr,
 
@@ -91,6 +92,8 @@ var faults = []fault{
 	{403, "no_record", parley.ErrNoRecord},
 	{404, "cannot_listen", transport.ErrListen},
 	{208, "bad_network", transport.ErrNetwork},
+	{209, "bad_peer_address", transport.ErrAddress},
+	{210, "bad_rpc_url", identity.ErrRPCURL},
 	{807, "name_changed", errPinChanged},
 	{809, "log_conflict", parley.ErrLog},
 
@@ -101,6 +104,7 @@ var faults = []fault{
 	{805, "not_member", parley.ErrNotMember},
 	{806, "creator_leaves", parley.ErrCreatorLeaves},
 	{808, "idempotency", parley.ErrIdempotency},
+	{812, "restored", parley.ErrRestored},
 	{303, "no_group", parley.ErrUnknownGroup},
 	{304, "no_message", parley.ErrUnknownMessage},
 	{204, "bad_group_name", parley.ErrGroupName},
@@ -112,6 +116,7 @@ var faults = []fault{
 	{405, "timeout", context.DeadlineExceeded},
 	{103, "interrupted", context.Canceled},
 	{305, "no_file", fs.ErrNotExist},
+	{813, "file_exists", fs.ErrExist},
 	{200, "usage", errUsage},
 }
 
@@ -167,8 +172,16 @@ func (e *messageError) Unwrap() error { return e.kind }
 func message(err error) string {
 	s := err.Error()
 	var name *identity.NameError
-	if errors.As(err, &name) {
+	var peer *parley.PeerError
+	switch {
+	case errors.As(err, &name):
 		s = name.Error() // not preceded by the name as it was typed: it may look like another
+	case errors.As(err, &peer):
+		if rest, ok := strings.CutPrefix(s, peer.Peer+": "); ok {
+			s = peer.Peer + ": " + strings.Replace(rest, ": "+peer.Peer+": ", ": ", 1) // once is enough
+		}
+	case faultOf(err).code == "interrupted":
+		s = "interrupted"
 	}
 	for _, pkg := range []string{"parley", "identity", "store", "transport", "groups", "ratchet"} {
 		s = strings.TrimPrefix(s, pkg+": ")

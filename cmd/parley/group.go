@@ -20,10 +20,11 @@ const (
 )
 
 // lingers stays for a while, unless the daemon does.
-func lingers(ctx context.Context, b backend, stay time.Duration) {
+func (a *app) lingers(ctx context.Context, b backend, stay time.Duration) {
 	if _, embedded := b.(*parley.Client); !embedded || stay <= 0 {
 		return
 	}
+	defer a.progress(fmt.Sprintf("Staying on the network for %v, so that the others hear of it", stay))()
 	select {
 	case <-ctx.Done():
 	case <-time.After(stay):
@@ -94,7 +95,7 @@ func (a *app) changeCommand(use, short, example string, min int, change func(ctx
 		if err := a.print(g, groupText(g)); err != nil {
 			return err
 		}
-		lingers(ctx, b, *stay)
+		a.lingers(ctx, b, *stay)
 		return nil
 	}
 	return cmd

@@ -94,14 +94,19 @@ passphrase if it has one and no other is given.`,
 			if out == "" {
 				out = filepath.Join(dir, "account.json")
 			}
-			if wallet, err = newKeystore(out, passphrase); err != nil {
+			done := a.progress("Making the account's keystore")
+			wallet, err = newKeystore(out, passphrase)
+			done()
+			if err != nil {
 				return fmt.Errorf("keystore of the new account: %w", err)
 			}
 			made = out
 		}
+		done := a.progress("Making the profile")
 		info, err := parley.Init(cmd.Context(), parley.InitOptions{
 			Dir: dir, Unlock: unlock, Wallet: wallet, Name: name, DeviceName: device, FastKDF: fastKDF,
 		})
+		done()
 		if err != nil {
 			if made != "" {
 				err = errors.Join(err, os.Remove(made)) // an account nobody has heard of

@@ -32,6 +32,9 @@ delivered) included.`,
 	cmd.Flags().Uint64Var(&since, "since", 0, "print what is after this cursor")
 	cmd.Flags().IntVar(&count, "count", 0, "end after so many messages from others")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd.Flags().Changed("count") && count < 1 {
+			return usagef("--count is at least 1")
+		}
 		var from time.Time
 		if !cmd.Flags().Changed("since") {
 			from = time.Now().Truncate(time.Millisecond)

@@ -101,3 +101,18 @@ func TestNamesThatConfuse(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestTextIsUTF8: what is not would reach the peer changed, by way of the daemon's
+// JSON.
+func TestTextIsUTF8(t *testing.T) {
+	for in, want := range map[string]error{
+		"Grüße": nil, "": nil, "caf\xe9": errUsage, strings.Repeat("x", parley.MaxContent+1): parley.ErrTooLarge,
+	} {
+		for _, arg := range []string{in, "-"} {
+			text, err := (&app{in: strings.NewReader(in)}).text(arg)
+			if !errors.Is(err, want) || err == nil && text != in {
+				t.Errorf("%.10q, %.10q: %.10q, %v", in, arg, text, err)
+			}
+		}
+	}
+}

@@ -20,15 +20,15 @@ import (
 // bytes.
 const maxSecretFile = 64 << 10
 
-// profileExists reports whether a folder holds a profile, as far as one can see
-// without a passphrase.
+// profileExists reports whether a folder holds a profile, whole or damaged, as
+// far as one can see without a passphrase. What an init left behind that did not
+// come to its end is none: the next one clears it away.
 func profileExists(dir string) bool {
-	for _, name := range []string{"unlock", "keyring", "parley.db"} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
-			return true
-		}
+	has := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		return err == nil
 	}
-	return false
+	return has("unlock") || !has("unlock.new") && (has("keyring") || has("parley.db"))
 }
 
 // unlock finds what opens the profile.
@@ -162,7 +162,9 @@ func (a *app) keystoreWallet(ctx context.Context, path, passphraseFile string) (
 	if err != nil {
 		return nil, err
 	}
+	done := a.progress("Opening the keystore")
 	w, err := identity.OpenKeystore(b, passphrase)
+	done()
 	if err != nil {
 		return nil, &messageError{fmt.Sprintf("%s: %v", path, err), err}
 	}
@@ -207,9 +209,15 @@ func newKeystore(path, passphrase string) (*identity.KeyWallet, error) {
 		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, &messageError{fmt.Sprintf("%s exists: --keystore %s takes the account in it, --out FILE writes a new one elsewhere", path, path), err}
+	}
 	if err != nil {
 		return nil, err
 	}
 	_, err = f.Write(b)
-	return w, errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, errors.Join(err, os.Remove(path))
+	}
+	return w, nil
 }

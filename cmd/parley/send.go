@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -74,7 +75,9 @@ func (a *app) deliver(ctx context.Context, to string, state parley.State, wait, 
 	if wait > 0 {
 		waitCtx, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
+		done := a.progress(fmt.Sprintf("Waiting for %s, %v at most", short(to), wait))
 		m, err := b.Wait(waitCtx, r.ID, state)
+		done()
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -86,19 +89,33 @@ func (a *app) deliver(ctx context.Context, to string, state parley.State, wait, 
 		return err
 	}
 	if s.State != parley.Queued {
-		lingers(ctx, b, stay)
+		a.lingers(ctx, b, stay)
 	}
 	return nil
 }
 
+// short is a peer or a group on a line with more, which is not to be broken.
+func short(to string) string {
+	const most = 42 // an address fits
+	if runes := []rune(printable(to)); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return printable(to)
+}
+
 // text returns a command's text, or standard input's for "-".
 func (a *app) text(arg string) (string, error) {
-	if arg != "-" {
-		return arg, nil
+	b := []byte(arg)
+	var err error
+	if arg == "-" {
+		b, err = io.ReadAll(io.LimitReader(a.in, parley.MaxContent+1))
 	}
-	b, err := io.ReadAll(io.LimitReader(a.in, parley.MaxContent+1))
-	if err == nil && len(b) > parley.MaxContent {
+	switch {
+	case err != nil:
+	case len(b) > parley.MaxContent:
 		err = parley.ErrTooLarge
+	case !utf8.Valid(b): // on its way to the daemon JSON would change it silently
+		err = usagef("the text is not UTF-8")
 	}
 	return string(b), err
 }

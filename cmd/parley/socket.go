@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/ethereum/go-ethereum/rpc"
 
@@ -21,6 +22,7 @@ const (
 	maxRequest   = 8 << 20 // bytes of one message of JSON: content of 1 MiB, escaped at its worst
 	maxBatch     = 100     // requests in one batch
 	maxBatchSize = 25 << 20
+	acceptAgain  = 50 * time.Millisecond // after a failure to accept
 )
 
 // socketName is the daemon's socket in the profile's folder.
@@ -32,15 +34,27 @@ const maxSocketPath = 103
 
 // findSocket returns the path at which a profile's daemon listens. Where the
 // folder's own path is too long for a socket, parley.sock is a symbolic link to
-// one in a private temporary folder.
+// one in a private temporary folder. Where that has been cleared away, somebody
+// else could make one of the same name and be taken for the daemon: ours has one
+// owner, as the profile has.
 func findSocket(dir string) (string, error) {
 	path := filepath.Join(dir, socketName)
 	info, err := os.Lstat(path)
 	if err != nil {
 		return "", err
 	}
-	if info.Mode()&fs.ModeSymlink != 0 {
-		return os.Readlink(path)
+	if info.Mode()&fs.ModeSymlink == 0 {
+		return path, nil
+	}
+	if path, err = os.Readlink(path); err != nil {
+		return "", err
+	}
+	folder, err := os.Lstat(filepath.Dir(path))
+	if err != nil {
+		return "", err
+	}
+	if !folder.IsDir() || folder.Mode().Perm()&0o077 != 0 || !sameOwner(folder, info) {
+		return "", errForeignSocket
 	}
 	return path, nil
 }
@@ -48,22 +62,25 @@ func findSocket(dir string) (string, error) {
 // removeSocket removes what a daemon has left behind. Only who holds the
 // profile's lock may call it: then no daemon is alive.
 func removeSocket(dir string) error {
+	own := filepath.Join(dir, socketName)
 	path, err := findSocket(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errForeignSocket) {
+		path, err = own, nil // at most a link, to what is gone or not ours
 	}
 	if err != nil {
 		return err
 	}
-	if own := filepath.Join(dir, socketName); path != own {
+	if path != own {
 		// The folder is one that MkdirTemp made, with nothing else in it.
 		if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
 			os.Remove(path)
 			os.Remove(filepath.Dir(path))
 		}
-		path = own
 	}
-	return os.Remove(path)
+	if err := os.Remove(own); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // listenSocket binds the socket of a profile, for its owner alone.
@@ -103,6 +120,7 @@ type server struct {
 	rpc      *rpc.Server
 	service  *service
 	stop     context.CancelFunc
+	stopped  <-chan struct{}
 	work     sync.WaitGroup // the accepting goroutine, and one per connection
 
 	mu    sync.Mutex
@@ -116,7 +134,7 @@ func serve(dir string, c *parley.Client, info func(context.Context) (parley.Info
 		return nil, fmt.Errorf("the daemon's socket: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &server{dir: dir, path: path, listener: l, rpc: rpc.NewServer(), stop: stop, conns: map[*conn]bool{}}
+	s := &server{dir: dir, path: path, listener: l, rpc: rpc.NewServer(), stop: stop, stopped: ctx.Done(), conns: map[*conn]bool{}}
 	s.service = newService(ctx, c, info)
 	s.rpc.SetBatchLimits(maxBatch, maxBatchSize)
 	if err := s.rpc.RegisterName(namespace, s.service); err != nil {
@@ -132,7 +150,12 @@ func (s *server) accept() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil {
+		if err != nil { // too many files are open, for one
+			select {
+			case <-s.stopped:
+				return
+			case <-time.After(acceptAgain):
+			}
 			continue
 		}
 		c := &conn{Conn: nc}
@@ -180,6 +203,10 @@ func (s *server) close() {
 	s.service.subs.Wait()
 	_ = removeSocket(s.dir) // what is left is found stale by the next daemon
 }
+
+// errForeignSocket is what findSocket finds where a link leads to somebody else's
+// folder.
+var errForeignSocket = errors.New("the daemon's socket is in a folder of somebody else's")
 
 // errRequest ends a connection whose request is too large.
 var errRequest = errors.New("request is too large")

@@ -14,7 +14,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/parley-im/parley"
@@ -192,6 +194,33 @@ func TestTooManyConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// failingListener cannot accept, as when too many files are open.
+type failingListener struct {
+	net.Listener
+	calls int
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	l.calls++
+	return nil, syscall.EMFILE
+}
+
+// TestAcceptFails: it is tried again, and not without a pause.
+func TestAcceptFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		l := new(failingListener)
+		s := &server{listener: l, stopped: ctx.Done()}
+		s.work.Go(s.accept)
+		time.Sleep(10*acceptAgain + acceptAgain/2)
+		stop()
+		s.work.Wait()
+		if l.calls != 11 {
+			t.Errorf("tried %d times in the time of 10 pauses", l.calls)
+		}
+	})
 }
 
 func isReset(err error) bool { return err != nil && !errors.Is(err, os.ErrDeadlineExceeded) }

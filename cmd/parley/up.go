@@ -20,8 +20,8 @@ func (a *app) upCommand() *cobra.Command {
 delivers what is queued, receives what comes, and serves the other commands, and
 any program, by JSON-RPC 2.0 on the unix socket parley.sock in the profile's folder.
 
-When it is ready it prints one line, with --json an object with "up": true and the
-addresses at which other peers can dial it.`,
+When it is ready it prints who it is and the addresses at which other peers can
+dial it, with --json as one object with "up": true.`,
 		Example: `  parley up --rpc http://127.0.0.1:8545 --mdns
   parley up --listen /ip4/0.0.0.0/udp/4001/quic-v1 --bootstrap /ip4/192.0.2.7/udp/4001/quic-v1/p2p/16Uiu2…`,
 		Args: cobra.NoArgs,
@@ -63,8 +63,8 @@ func (a *app) up(ctx context.Context) (err error) {
 		parley.Info
 		Socket string `json:"socket"`
 		PID    int    `json:"pid"`
-	}{true, now, s.path, os.Getpid()}, fmt.Sprintf("parley is up: %s at %s\n",
-		printable(parley.Peer{Address: now.Address, Name: now.Name}.String()), strings.Join(now.Addrs, " ")))
+	}{true, now, s.path, os.Getpid()}, fmt.Sprintf("parley is up: %s\n  at %s\n",
+		printable(parley.Peer{Address: now.Address, Name: now.Name}.String()), strings.Join(now.Addrs, "\n     ")))
 	if err != nil {
 		return err
 	}
