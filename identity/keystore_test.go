@@ -8,18 +8,16 @@ import (
 	"testing"
 )
 
-// Files that other programs made. geth.json stands for clef too, which writes
-// with the same code; web3-pbkdf2.json is an example of the Web3 Secret
-// Storage definition.
+// Files that other programs made; testdata/README.md says how.
 func TestOpenKeystoreOfOthers(t *testing.T) {
 	const tutorial = "0x2c7536E3605D9C16a7a3D7b1898e529396a65c23"
-	const web3 = "0x008AeEda4D805471dF9b2A5B0f38A0C3bCBA786b"
 	for _, c := range []struct{ file, passphrase, address string }{
 		{"geth.json", "correct horse", tutorial},
 		{"geth-light.json", "correct horse", tutorial},
 		{"ethers.json", "correct horse", tutorial},
 		{"ethers-mnemonic.json", "correct horse", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"},
-		{"web3-pbkdf2.json", "testpassword", web3},
+		{"web3js-scrypt.json", "correct horse", tutorial},
+		{"web3js-pbkdf2.json", "correct horse", tutorial},
 		// ethers normalises: the ligature, and é as two code points.
 		{"ethers-unicode.json", "\ufb01ance\u0301 \u212b", tutorial},
 		{"ethers-unicode.json", "fianc\u00e9 \u00c5", tutorial},
@@ -36,7 +34,7 @@ func TestOpenKeystoreOfOthers(t *testing.T) {
 }
 
 func TestOpenKeystoreWrongPassphrase(t *testing.T) {
-	for _, file := range []string{"ethers-unicode.json", "geth-light.json"} {
+	for _, file := range []string{"ethers-unicode.json", "geth-light.json", "web3js-scrypt.json"} {
 		for _, p := range []string{"", "wrong", "correct horse ", "ﬁ"} {
 			w, err := OpenKeystore(readTestdata(t, file), p)
 			if wantError(t, err, ErrPassphrase); w != nil {
@@ -73,7 +71,7 @@ func TestOpenKeystoreRejects(t *testing.T) {
 	w := testWallet(t)
 	file, err := w.Keystore("x", testCost)
 	noError(t, err)
-	pbkdf2 := readTestdata(t, "web3-pbkdf2.json")
+	pbkdf2 := readTestdata(t, "web3js-pbkdf2.json")
 
 	type m = map[string]any
 	crypto := func(f m) m { return f["crypto"].(m) }
