@@ -47,6 +47,13 @@ const (
 	online              // the network too
 )
 
+// A command waits while another process holds the profile: a daemon does before
+// it answers, and one that ends or a short command lets go of it soon.
+const (
+	lockPatience = 10 * time.Second
+	lockAgain    = 50 * time.Millisecond
+)
+
 // open returns the daemon's client if a daemon is up, else one of this process.
 func (a *app) open(ctx context.Context, need reach) (backend, error) {
 	dir, err := a.dir()
@@ -56,35 +63,44 @@ func (a *app) open(ctx context.Context, need reach) (backend, error) {
 	if r, err := dialDaemon(ctx, dir); err == nil {
 		return r, nil
 	}
-	c, err := a.openClient(ctx, dir, need)
-	if errors.Is(err, store.ErrLocked) {
-		// A daemon holds the profile before it answers.
-		for range 10 {
-			if r, err := dialDaemon(ctx, dir); err == nil {
-				return r, nil
-			}
-			select {
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
-	}
+	unlock, err := a.unlockExisting(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	done := func() {}
+	defer func() { done() }()
+	for began, waits := time.Now(), false; ; waits = true {
+		c, err := a.openClient(ctx, dir, unlock, need)
+		if err == nil {
+			return c, nil
+		}
+		if !errors.Is(err, store.ErrLocked) || time.Since(began) > lockPatience {
+			return nil, err
+		}
+		if !waits {
+			done = a.progress("Waiting for the process that uses the profile")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(lockAgain):
+		}
+		if r, err := dialDaemon(ctx, dir); err == nil {
+			return r, nil
+		}
+	}
+}
+
+// unlockExisting finds what opens the profile in a folder, which must have one.
+func (a *app) unlockExisting(ctx context.Context, dir string) (parley.Unlock, error) {
+	if !profileExists(dir) {
+		return parley.Unlock{}, &messageError{fmt.Sprintf("no profile in %s (parley init makes one)", dir), store.ErrNotFound}
+	}
+	return a.unlock(ctx)
 }
 
 // openClient opens the profile in this process.
-func (a *app) openClient(ctx context.Context, dir string, need reach) (*parley.Client, error) {
-	if !profileExists(dir) {
-		return nil, &messageError{fmt.Sprintf("no profile in %s (parley init makes one)", dir), store.ErrNotFound}
-	}
-	unlock, err := a.unlock(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (a *app) openClient(ctx context.Context, dir string, unlock parley.Unlock, need reach) (*parley.Client, error) {
 	defer a.progress("Opening the profile")()
 	c, err := parley.Open(ctx, parley.Options{
 		Dir: dir, Unlock: unlock,

@@ -53,6 +53,60 @@ func newDaemon(t *testing.T) (*server, *remote) {
 	return s, r
 }
 
+// TestWaitsForTheProfile: a command that comes while a daemon is on its way up
+// waits for it, and takes a profile that another process lets go of.
+func TestWaitsForTheProfile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "p")
+	wallet, err := identity.GenerateWallet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock := parley.Passphrase([]byte("pw"))
+	if _, err := parley.Init(t.Context(), parley.InitOptions{Dir: dir, Unlock: unlock, Wallet: wallet, FastKDF: true}); err != nil {
+		t.Fatal(err)
+	}
+	type opened struct {
+		backend
+		err error
+	}
+	for name, next := range map[string]func(*testing.T, *parley.Client){
+		"daemon": func(t *testing.T, c *parley.Client) {
+			s, err := serve(dir, c, c.Info)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.close(); c.Close() })
+		},
+		"end": func(_ *testing.T, c *parley.Client) { c.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			holder, err := parley.Open(t.Context(), parley.Options{Dir: dir, Unlock: unlock, Offline: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := &app{profile: dir, env: func(name string) string { return map[string]string{"PARLEY_PASSPHRASE": "pw"}[name] }}
+			got := make(chan opened)
+			go func() {
+				b, err := a.open(t.Context(), local)
+				got <- opened{b, err}
+			}()
+			time.Sleep(20 * lockAgain) // in which it has found the profile in use
+			next(t, holder)
+			o := <-got
+			if o.err != nil {
+				t.Fatal(o.err)
+			}
+			defer o.Close()
+			if _, ok := o.backend.(*remote); ok != (name == "daemon") {
+				t.Errorf("it has got a %T", o.backend)
+			}
+			if _, err := o.Info(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 const somebody = "0x2B5AD5c4795c026514f8317c7a215E218DcCD6cF"
 
 func TestSocketIsTheOwnersAlone(t *testing.T) {
@@ -264,9 +318,13 @@ func TestErrorsKeepTheirKind(t *testing.T) {
 	}
 }
 
-// TestFaultsAreDistinct: numbers and codes name one kind each, and every exit
-// code is one that is explained.
+// TestFaultsAreDistinct: numbers and codes name one kind each, are in the
+// specification, and every exit code is one that is explained.
 func TestFaultsAreDistinct(t *testing.T) {
+	spec, err := os.ReadFile("../../docs/spec.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	byNumber, byCode := map[int]string{}, map[string]int{}
 	for _, f := range faults {
 		if code, ok := byNumber[f.number]; ok && code != f.code {
@@ -276,6 +334,9 @@ func TestFaultsAreDistinct(t *testing.T) {
 			t.Errorf("%s is %d and %d", f.code, number, f.number)
 		}
 		byNumber[f.number], byCode[f.code] = f.code, f.number
+		if !bytes.Contains(spec, fmt.Appendf(nil, "\n| %d | %s |", f.number, f.code)) {
+			t.Errorf("%d, %s, is not in docs/spec.md", f.number, f.code)
+		}
 		if !strings.Contains(exitCodes, fmt.Sprintf("\n  %d  ", f.exit())) {
 			t.Errorf("exit code %d of %s is not explained", f.exit(), f.code)
 		}

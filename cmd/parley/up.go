@@ -34,7 +34,11 @@ func (a *app) up(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c, err := a.openClient(ctx, dir, online)
+	unlock, err := a.unlockExisting(ctx, dir)
+	if err != nil {
+		return err
+	}
+	c, err := a.openClient(ctx, dir, unlock, online)
 	if err != nil {
 		return err
 	}
