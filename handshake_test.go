@@ -65,7 +65,7 @@ func (p *person) add(group string, all []made, aad int) error {
 		if err != nil {
 			return err
 		}
-		return s.commit(g, groups.CommitOptions{Add: add, AuthenticatedData: make([]byte, aad)})
+		return s.commit(g, groups.CommitOptions{Add: add, Framing: groups.Framing{AuthenticatedData: make([]byte, aad)}})
 	})
 }
 
