@@ -69,12 +69,9 @@ func Join(rows Rows, msg []byte, o JoinOptions) (*Joined, error) {
 		return nil, err
 	}
 	defer gs.pathSecret.Erase()
-	usage, err := checkLink(gs.psks)
+	usage, err := checkLink(gs.psks, o.Parent)
 	if err != nil {
 		return nil, err
-	}
-	if (usage != 0) != (o.Parent != nil) {
-		return nil, fmt.Errorf("%w: usage %d", ErrLink, usage)
 	}
 	source := o.PSK
 	if o.Parent != nil {

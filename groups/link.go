@@ -101,19 +101,30 @@ func (g *Group) resumptionSource(other PSKSource) PSKSource {
 }
 
 // checkLink returns the usage by which a Welcome's pre-shared keys link its group
-// to another, or 0, and [ErrProposal] if there are two such keys.
-func checkLink(ids []PreSharedKeyID) (ResumptionUsage, error) {
-	var usage ResumptionUsage
-	for _, id := range ids {
-		if id.Type != PSKResumption || id.Usage == ResumptionApplication {
+// to parent, which may be nil, or 0. It returns [ErrProposal] if there are two
+// such keys, and [ErrLink] unless the key is of that group in that epoch.
+func checkLink(ids []PreSharedKeyID, parent *Group) (ResumptionUsage, error) {
+	var link *PreSharedKeyID
+	for i := range ids {
+		if ids[i].Type != PSKResumption || ids[i].Usage == ResumptionApplication {
 			continue
 		}
-		if usage != 0 {
+		if link != nil {
 			return 0, fmt.Errorf("%w: welcome linked to two groups", ErrProposal)
 		}
-		usage = id.Usage
+		link = &ids[i]
 	}
-	return usage, nil
+	switch {
+	case link == nil && parent == nil:
+		return 0, nil
+	case link == nil:
+		return 0, fmt.Errorf("%w: welcome without a link", ErrLink)
+	case parent == nil:
+		return 0, fmt.Errorf("%w: linked to a group that was not named", ErrLink)
+	case link.Epoch != parent.number || !bytes.Equal(link.GroupID, parent.groupID):
+		return 0, fmt.Errorf("%w: to another group or epoch", ErrLink)
+	}
+	return link.Usage, nil
 }
 
 // linked checks a group in its first epoch against the one it is linked to (RFC
