@@ -69,6 +69,9 @@ func Join(rows Rows, msg []byte, o JoinOptions) (*Joined, error) {
 		return nil, err
 	}
 	defer gs.pathSecret.Erase()
+	if err := checkJoinerPSKs(s, gs.psks); err != nil {
+		return nil, err
+	}
 	usage, err := checkLink(gs.psks, o.Parent)
 	if err != nil {
 		return nil, err
@@ -176,6 +179,23 @@ func (g *groupSecrets) clone() *groupSecrets {
 		p.ID, p.GroupID, p.Nonce = bytes.Clone(p.ID), bytes.Clone(p.GroupID), bytes.Clone(p.Nonce)
 	}
 	return g
+}
+
+// checkJoinerPSKs holds the pre-shared keys of a Welcome to what was demanded of
+// the proposals they come from (RFC 9420, Sections 8.4 and 12.2).
+func checkJoinerPSKs(s *suite.Suite, ids []PreSharedKeyID) error {
+	seen := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		if len(id.Nonce) != s.HashSize() {
+			return fmt.Errorf("%w: nonce of a pre-shared key", ErrProposal)
+		}
+		encoded := string(id.append(nil))
+		if seen[encoded] {
+			return fmt.Errorf("%w: pre-shared key", ErrDuplicate)
+		}
+		seen[encoded] = true
+	}
+	return nil
 }
 
 func lookupJoinerPSKs(ids []PreSharedKeyID, source PSKSource) ([]psk, error) {
