@@ -135,18 +135,18 @@ func supports(c *Capabilities, e Extensions, q *required) error {
 	return nil
 }
 
-// checkLeaf applies what the GroupContext demands of one leaf. In a group with
-// roles its credential must be of a type that the group requires, and well
-// formed, as roles are given by credential.
+// checkLeaf applies what the GroupContext demands of one leaf, whose credential
+// must be well formed. In a group with roles it must be of a type that the group
+// requires, as roles are given by credential.
 func checkLeaf(l *LeafNode, e Extensions, q *required) error {
 	if err := supports(&l.Capabilities, e, q); err != nil {
 		return err
 	}
-	if _, ok := e.Find(ExtensionRoles); !ok {
-		return nil
-	}
 	if err := checkSubject(l.Credential); err != nil {
 		return err
+	}
+	if _, ok := e.Find(ExtensionRoles); !ok {
+		return nil
 	}
 	if !slices.Contains(q.credentials, l.Credential.Type) {
 		return fmt.Errorf("%w: credential type 0x%04x is not the group's", ErrCapabilities, uint16(l.Credential.Type))

@@ -260,6 +260,11 @@ func (g *groupInfo) checkTree(s *suite.Suite, outside []byte) (*treekem.Tree, *L
 	if err := tree.Validate(g.context.groupID); err != nil {
 		return nil, nil, treeError(err)
 	}
+	for i, l := range tree.Leaves() {
+		if err := checkSubject(l.Credential); err != nil {
+			return nil, nil, fmt.Errorf("leaf %d: %w", i, err)
+		}
+	}
 	return tree, signer, nil
 }
 

@@ -116,3 +116,25 @@ func TestWelcomeRules(t *testing.T) {
 		bob.tries(t, w.sign(alice.signer).seal(nil, nil), JoinOptions{KeyPackage: stranger.kp, PSK: sharedKey}, ErrWelcomeNotForUs)
 	})
 }
+// A member whose account nobody could read is refused by joiners too, though
+// only a hostile inviter could show them one.
+func TestWelcomeWithAMalformedAccount(t *testing.T) {
+	for what, c := range map[string]struct {
+		size int
+		want error
+	}{"whole": {AcctSize + LinkDigestSize, nil}, "short": {AcctSize + LinkDigestSize - 1, ErrCredential}} {
+		t.Run(what, func(t *testing.T) {
+			alice, carol, bob := newPerson(t, 0), newPerson(t, 1), newPerson(t, 2)
+			alice.create(nil)
+			w := bob.unwrap(alice.prepare(CommitOptions{Add: []*KeyPackage{carol.kp, bob.kp}, NoPath: true}).Welcome)
+			w.setTree(relieve(t, w.info.extensions[0].Data, 1, func(l *LeafNode) {
+				l.Credential.Body = l.Credential.Body[:c.size]
+				if err := l.Sign(w.s, carol.signer, nil, 0); err != nil {
+					t.Fatal(err)
+				}
+			}))
+			bob.tries(t, w.sign(alice.signer).seal(nil, nil), JoinOptions{}, c.want)
+		})
+	}
+}
+
