@@ -65,7 +65,8 @@ type Changes struct {
 	SelfRemoved       bool
 	AuthenticatedData []byte
 	// Untrusted lists new leaves whose credential the verifier did not accept,
-	// or whose key package is outside its lifetime. It has no influence on
+	// or whose key package is outside its lifetime or valid for longer than
+	// [MaxLifetime]. It has no influence on
 	// whether the commit is valid.
 	Untrusted []Untrusted
 	// Dropped says why pending proposals were left out of an own commit.
@@ -362,7 +363,7 @@ func (g *Group) vouch(p *Proposal, o *CommitOptions) error {
 	var leaf *LeafNode
 	switch p.Type {
 	case ProposalAdd:
-		if err := p.Add.checkLifetime(o.Now); err != nil {
+		if err := checkLifetime(p.Add.Leaf, o.Now); err != nil {
 			return err
 		}
 		leaf = p.Add.Leaf

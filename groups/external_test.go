@@ -35,7 +35,13 @@ func plainOf(tb testing.TB, id suite.ID, n int, e ...Extension) []*person {
 
 const customProposal ProposalType = 0xF123
 
-var customCaps = Capabilities{Proposals: []treekem.ProposalType{customProposal}, Credentials: []treekem.CredentialType{treekem.CredentialBasic}}
+// customCredential is of a type that all plain people know and nobody has.
+const customCredential treekem.CredentialType = 0xF00D
+
+var customCaps = Capabilities{
+	Proposals:   []treekem.ProposalType{customProposal},
+	Credentials: []treekem.CredentialType{treekem.CredentialBasic, customCredential, CredentialEthereum},
+}
 
 func newPlainPerson(tb testing.TB, id suite.ID, n int) *person {
 	tb.Helper()

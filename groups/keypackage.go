@@ -210,14 +210,17 @@ func (k *KeyPackage) Validate(now time.Time) error {
 	if err := k.check(); err != nil {
 		return err
 	}
-	return k.checkLifetime(now)
+	return checkLifetime(k.Leaf, now)
 }
 
-func (k *KeyPackage) checkLifetime(now time.Time) error {
-	if err := k.Leaf.CheckLifetime(now); err != nil {
+// checkLifetime is whether a key package's leaf is valid at now, and not for
+// longer than [MaxLifetime] (RFC 9420, Section 7.2); other leaves have no
+// lifetime.
+func checkLifetime(l *LeafNode, now time.Time) error {
+	if err := l.CheckLifetime(now); err != nil {
 		return fmt.Errorf("%w: %w", ErrLifetime, err)
 	}
-	if k.Leaf.Lifetime.NotAfter-k.Leaf.Lifetime.NotBefore > uint64(MaxLifetime/time.Second) {
+	if l.Lifetime.NotAfter-l.Lifetime.NotBefore > uint64(MaxLifetime/time.Second) {
 		return fmt.Errorf("%w: longer than %v", ErrLifetime, MaxLifetime)
 	}
 	return nil
@@ -238,6 +241,9 @@ func (k *KeyPackage) check() error {
 		return fmt.Errorf("%w: init key is the encryption key", ErrKeyPackage)
 	case !k.Extensions.Unique():
 		return fmt.Errorf("%w: an extension occurs twice", ErrKeyPackage)
+	}
+	if data, _ := k.Extensions.Find(extensionLastResort); len(data) > 0 {
+		return fmt.Errorf("%w: malformed last_resort", ErrKeyPackage)
 	}
 	if err := k.Leaf.Check(s); err != nil {
 		return fmt.Errorf("%w: %w", ErrKeyPackage, err)

@@ -313,8 +313,8 @@ func (s *Staged) distrust(c *commit, ap *applied, o ProcessOptions) {
 	ask := func(m Member, leaf *LeafNode) {
 		var errs []error
 		if !o.Now.IsZero() {
-			if err := leaf.CheckLifetime(o.Now); err != nil {
-				errs = append(errs, treeError(err))
+			if err := checkLifetime(leaf, o.Now); err != nil {
+				errs = append(errs, err)
 			}
 		}
 		if o.Verifier != nil {

@@ -417,14 +417,16 @@ func TestProposalListsRefused(t *testing.T) {
 		"bad verifier":        {CommitOptions{Add: []*KeyPackage{dave.kp}, Verifier: verdict{errors.New("no")}}, ErrCredential},
 		"another's account":   {CommitOptions{Credential: &bob.cred}, ErrCredential},
 	} {
-		c.o.Now = testNow
-		before := snapshot(alice.rows)
-		if _, err := alice.group.Prepare(alice.rows, c.o); !errors.Is(err, c.want) {
-			t.Errorf("%s: got %v, want %v", name, err, c.want)
-		}
-		if !same(before, alice.rows) {
-			t.Errorf("%s: rows changed", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			c.o.Now = testNow
+			before := snapshot(alice.rows)
+			if _, err := alice.group.Prepare(alice.rows, c.o); !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			if !same(before, alice.rows) {
+				t.Error("rows changed")
+			}
+		})
 	}
 	// Proposals of others that are good alone.
 	update, err := bob.group.ProposeUpdate(bob.rows, UpdateOptions{})

@@ -116,6 +116,7 @@ func TestWelcomeRules(t *testing.T) {
 		bob.tries(t, w.sign(alice.signer).seal(nil, nil), JoinOptions{KeyPackage: stranger.kp, PSK: sharedKey}, ErrWelcomeNotForUs)
 	})
 }
+
 // A member whose account nobody could read is refused by joiners too, though
 // only a hostile inviter could show them one.
 func TestWelcomeWithAMalformedAccount(t *testing.T) {
@@ -137,4 +138,3 @@ func TestWelcomeWithAMalformedAccount(t *testing.T) {
 		})
 	}
 }
-

@@ -210,9 +210,11 @@ func TestParseRejects(t *testing.T) {
 		"unmerged leaves falling": join(slotLeaf, (&ParentNode{UnmergedLeaves: []LeafIndex{1, 0}}).Append([]byte{1, typeParent}), slotLeaf),
 		"unmerged leaf 2^31":      join(slotLeaf, (&ParentNode{UnmergedLeaves: []LeafIndex{1 << 31}}).Append([]byte{1, typeParent}), slotLeaf),
 	} {
-		if _, err := Parse(s, bad); !errors.Is(err, ErrMalformed) {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := Parse(s, bad); !errors.Is(err, ErrMalformed) {
+				t.Error(err)
+			}
+		})
 	}
 
 	stored := w.privates[2].Marshal().Bytes()

@@ -166,6 +166,10 @@ type Capabilities struct {
 	Credentials []CredentialType
 }
 
+// extensionApplicationID is application_id, which is in leaves alone (RFC 9420,
+// Section 5.3.3).
+const extensionApplicationID ExtensionType = 1
+
 // The highest default types of RFC 9420, Sections 17.3 and 17.4.
 const (
 	lastDefaultExtension ExtensionType = 5
@@ -335,8 +339,8 @@ func (l *LeafNode) Verify(s *suite.Suite, groupID []byte, index LeafIndex) error
 
 // Check applies the rules of RFC 9420, Section 7.3, that can be judged from the
 // leaf alone, its signature and lifetime excepted: usable keys, no extension
-// twice, and capabilities that cover the version, the leaf's own credential and
-// its extensions. It returns [ErrLeaf]. That they name the suite is no rule of
+// twice, capabilities that cover the version, the leaf's own credential and its
+// extensions, and an application_id that is one. It returns [ErrLeaf]. That they name the suite is no rule of
 // the RFC, and published vectors of suite 7 have leaves that do not.
 func (l *LeafNode) Check(s *suite.Suite) error {
 	switch {
@@ -354,6 +358,13 @@ func (l *LeafNode) Check(s *suite.Suite) error {
 	for _, x := range l.Extensions {
 		if !l.Capabilities.HasExtension(x.Type) {
 			return fmt.Errorf("%w: capabilities without the leaf's own extension type %d", ErrLeaf, x.Type)
+		}
+		if x.Type != extensionApplicationID {
+			continue
+		}
+		r := wire.NewReader(x.Data)
+		if r.Vec(); r.Done() != nil {
+			return fmt.Errorf("%w: malformed application_id", ErrLeaf)
 		}
 	}
 	return nil

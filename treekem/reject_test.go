@@ -72,7 +72,15 @@ func TestValidateRejects(t *testing.T) {
 		{"leaf parent hash", 0, func(n *node) { n.leaf.ParentHash = flip(n.leaf.ParentHash); resign(0, n) }, ErrTree},
 		{"leaf key of the wrong size", 0, func(n *node) { n.leaf.EncryptionKey = []byte{1}; resign(0, n) }, ErrLeaf},
 		{"leaf with an extension twice", 0, func(n *node) {
-			n.leaf.Extensions = Extensions{{Type: 1}, {Type: 1}}
+			n.leaf.Extensions = Extensions{{Type: 0xF0E1}, {Type: 0xF0E1}}
+			resign(0, n)
+		}, ErrLeaf},
+		{"leaf with an application id", 0, func(n *node) {
+			n.leaf.Extensions = Extensions{{Type: 1, Data: []byte{1, 7}}}
+			resign(0, n)
+		}, nil},
+		{"application id with a byte behind it", 0, func(n *node) {
+			n.leaf.Extensions = Extensions{{Type: 1, Data: []byte{1, 7, 0}}}
 			resign(0, n)
 		}, ErrLeaf},
 		{"leaf with an extension it does not list", 0, func(n *node) {
@@ -118,10 +126,12 @@ func TestValidateRejects(t *testing.T) {
 		{"unmerged leaf beyond the tree", 3, func(n *node) { n.parent.UnmergedLeaves = []LeafIndex{2, 9999} }, ErrTree},
 		{"leaf unmerged above but not below", 7, func(n *node) { n.parent.UnmergedLeaves = []LeafIndex{1, 2} }, ErrTree},
 	} {
-		tree := w.mutateTree(t, c.x, c.change)
-		if err := tree.Validate(testGroup); !errors.Is(err, c.want) || (err != nil) != (c.want != nil) {
-			t.Errorf("%s: %v, want %v", c.name, err, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			tree := w.mutateTree(t, c.x, c.change)
+			if err := tree.Validate(testGroup); !errors.Is(err, c.want) || (err != nil) != (c.want != nil) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+		})
 	}
 }
 
@@ -202,17 +212,19 @@ func TestMergeRejects(t *testing.T) {
 			p.Nodes[0].Secrets = append(slices.Clone(p.Nodes[0].Secrets), Ciphertext{})
 		}, ErrPath},
 	} {
-		path := &UpdatePath{good.Leaf.Clone(), slices.Clone(good.Nodes)}
-		c.change(path)
-		tree := w.tree.Clone()
-		before := tree.Hash()
-		err := tree.Merge(testGroup, c.sender, path, c.added)
-		if !errors.Is(err, c.want) || (err != nil) != (c.want != nil) {
-			t.Errorf("%s: %v, want %v", c.name, err, c.want)
-		}
-		if err != nil && !bytes.Equal(tree.Hash(), before) {
-			t.Errorf("%s: a refused path changed the tree", c.name)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			path := &UpdatePath{good.Leaf.Clone(), slices.Clone(good.Nodes)}
+			c.change(path)
+			tree := w.tree.Clone()
+			before := tree.Hash()
+			err := tree.Merge(testGroup, c.sender, path, c.added)
+			if !errors.Is(err, c.want) || (err != nil) != (c.want != nil) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+			if err != nil && !bytes.Equal(tree.Hash(), before) {
+				t.Error("a refused path changed the tree")
+			}
+		})
 	}
 	if err := w.tree.Clone().Merge([]byte("other"), 2, good, []LeafIndex{added}); !errors.Is(err, ErrSignature) {
 		t.Errorf("another group: %v", err)
@@ -303,9 +315,11 @@ func TestMergeRejects(t *testing.T) {
 			{"another secret", added, 2, key, secret.Random(32), ErrPath},
 			{"a short secret", added, 2, key, secret.Random(31), ErrPath},
 		} {
-			if _, err := Join(sent, c.own, c.key, c.sender, c.secret); !errors.Is(err, c.want) {
-				t.Errorf("%s: %v, want %v", c.name, err, c.want)
-			}
+			t.Run(c.name, func(t *testing.T) {
+				if _, err := Join(sent, c.own, c.key, c.sender, c.secret); !errors.Is(err, c.want) {
+					t.Errorf("%v, want %v", err, c.want)
+				}
+			})
 		}
 	})
 }
@@ -327,12 +341,14 @@ func TestCreatePathRejects(t *testing.T) {
 		{"another's signature key", PathParams{Sender: 0, Signer: w.signers[1]}, ErrDuplicateKey},
 		{"credential others do not support", PathParams{Sender: 0, Signer: w.signers[0], Leaf: unsupported}, ErrLeaf},
 	} {
-		if _, err := CreatePath(w.tree, c.p); !errors.Is(err, c.want) {
-			t.Errorf("%s: %v, want %v", c.name, err, c.want)
-		}
-		if !bytes.Equal(w.tree.Hash(), before) {
-			t.Errorf("%s: a refused path changed the tree", c.name)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := CreatePath(w.tree, c.p); !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+			if !bytes.Equal(w.tree.Hash(), before) {
+				t.Error("a refused path changed the tree")
+			}
+		})
 	}
 	// A new signature key and credential of the sender's own are fine.
 	fresh := newPerson(t, s)
@@ -488,8 +504,10 @@ func TestUnmergedLeaf(t *testing.T) {
 			b = (&ParentNode{EncryptionKey: keys[5], UnmergedLeaves: c.below}).Append(append(b, 1, typeParent))
 			return leaf3.Append(append(b, 1, typeLeaf))
 		})
-		if err := mustParse(t, s, encoded).Validate(testGroup); !errors.Is(err, c.want) || (err != nil) != (c.want != nil) {
-			t.Errorf("%s: %v, want %v", name, err, c.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if err := mustParse(t, s, encoded).Validate(testGroup); !errors.Is(err, c.want) || (err != nil) != (c.want != nil) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+		})
 	}
 }
