@@ -34,8 +34,8 @@ type CommitOptions struct {
 	Credential *Credential
 	Signer     suite.SigningKey
 	// NoPath leaves the path out where no proposal needs one, and with it the
-	// renewal of the own keys (RFC 9420, Section 12.4). Credential and Signer
-	// then stay as they are.
+	// renewal of the own keys (RFC 9420, Section 12.4). A new Credential or
+	// Signer needs one.
 	NoPath bool
 	// OmitTree leaves the ratchet tree out of the Welcome: joiners get
 	// [Group.RatchetTree] of [Staged.Next] in another way.
@@ -66,14 +66,15 @@ type Changes struct {
 	AuthenticatedData []byte
 	// Untrusted lists new leaves whose credential the verifier did not accept,
 	// or whose key package is outside its lifetime or valid for longer than
-	// [MaxLifetime]. It has no influence on
-	// whether the commit is valid.
+	// [MaxLifetime], and new external senders that it did not accept. It has no
+	// influence on whether the commit is valid.
 	Untrusted []Untrusted
 	// Dropped says why pending proposals were left out of an own commit.
 	Dropped []error
 }
 
 // Untrusted is a member, and why this member's verifier does not vouch for it.
+// An external sender is here too, at a leaf where no member is.
 type Untrusted struct {
 	Member Member
 	Err    error
@@ -358,7 +359,7 @@ func rank(p *Proposal) int {
 }
 
 // vouch is the committer's duty towards those it brings in: their lifetime and
-// their credential.
+// their credential (RFC 9420, Sections 5.3.1 and 7.3).
 func (g *Group) vouch(p *Proposal, o *CommitOptions) error {
 	var leaf *LeafNode
 	switch p.Type {
@@ -369,6 +370,11 @@ func (g *Group) vouch(p *Proposal, o *CommitOptions) error {
 		leaf = p.Add.Leaf
 	case ProposalUpdate:
 		leaf = p.Update
+	case ProposalGroupContextExtensions:
+		for _, u := range distrustSenders(g.gc.extensions, p.Extensions, o.Verifier) {
+			return u.Err
+		}
+		return nil
 	default:
 		return nil
 	}
@@ -420,7 +426,7 @@ func (g *Group) renew(a *applied, o *CommitOptions, needed bool) (*renewal, erro
 	if !ok {
 		return nil, ErrNotMember
 	}
-	if o.NoPath && !needed {
+	if o.NoPath && !needed && o.Credential == nil && o.Signer == nil {
 		private, err := g.private.Follow(a.tree)
 		if err != nil {
 			return nil, treeError(err)

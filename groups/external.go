@@ -3,6 +3,7 @@ package groups
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/internal/suite"
@@ -49,6 +50,30 @@ func ExternalSenders(e Extensions) ([]ExternalSender, error) {
 		return nil, fmt.Errorf("external senders: %w", malformed(err))
 	}
 	return out, nil
+}
+
+// distrustSenders asks the verifier, if there is one, about the external senders
+// in a GroupContext's extensions that are not in the old ones (RFC 9420, Section
+// 5.3.1). Both lists of extensions were checked.
+func distrustSenders(old, next Extensions, v CredentialVerifier) []Untrusted {
+	if v == nil {
+		return nil
+	}
+	known, _ := ExternalSenders(old)
+	senders, _ := ExternalSenders(next)
+	var out []Untrusted
+	for _, s := range senders {
+		if slices.ContainsFunc(known, func(k ExternalSender) bool {
+			return k.Credential.Equal(s.Credential) && bytes.Equal(k.SignatureKey, s.SignatureKey)
+		}) {
+			continue
+		}
+		if err := v.VerifyCredential(s.Credential, s.SignatureKey); err != nil {
+			m := Member{Leaf: blankLeaf, Credential: s.Credential, SignatureKey: s.SignatureKey, Subject: Subject(s.Credential)}
+			out = append(out, Untrusted{m, fmt.Errorf("%w: external sender: %w", ErrCredential, err)})
+		}
+	}
+	return out
 }
 
 // GroupInfoOptions say what a GroupInfo is to hold.
@@ -221,7 +246,7 @@ type ExternalJoinOptions struct {
 	SelfRemoves [][]byte
 	PSKs        []PreSharedKeyID // a missing Nonce is made
 	PSK         PSKSource
-	Verifier    CredentialVerifier // fills Changes.Untrusted with members it refuses
+	Verifier    CredentialVerifier // fills Changes.Untrusted with members and external senders it refuses
 	// AuthenticatedData travels in the clear and is signed.
 	AuthenticatedData []byte
 }

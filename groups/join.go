@@ -21,8 +21,8 @@ type JoinOptions struct {
 	// branch of, in the epoch that it is linked to; nil for a group that stands
 	// by itself.
 	Parent *Group
-	// Verifier is asked about every member; its verdicts are what Joined
-	// reports.
+	// Verifier is asked about every member and external sender; its verdicts are
+	// what Joined reports.
 	Verifier CredentialVerifier
 	// Plain admits groups without roles, which are RFC 9420 alone.
 	Plain bool
@@ -36,7 +36,8 @@ type Joined struct {
 	Group *Group
 	// Inviter is who made the Welcome.
 	Inviter Member
-	// Untrusted lists the members whose credential the verifier did not accept.
+	// Untrusted lists the members and external senders whose credential the
+	// verifier did not accept.
 	Untrusted []Untrusted
 }
 
@@ -135,7 +136,8 @@ func Join(rows Rows, msg []byte, o JoinOptions) (*Joined, error) {
 	}, nil
 }
 
-// untrusted asks the verifier, if there is one, about every member.
+// untrusted asks the verifier, if there is one, about every member and external
+// sender.
 func untrusted(g *Group, v CredentialVerifier) []Untrusted {
 	if v == nil {
 		return nil
@@ -146,7 +148,7 @@ func untrusted(g *Group, v CredentialVerifier) []Untrusted {
 			out = append(out, Untrusted{m, fmt.Errorf("%w: %w", ErrCredential, err)})
 		}
 	}
-	return out
+	return append(out, distrustSenders(nil, g.gc.extensions, v)...)
 }
 
 // open finds and decrypts the secrets for a key package.

@@ -333,6 +333,9 @@ func (s *Staged) distrust(c *commit, ap *applied, o ProcessOptions) {
 			}
 		}
 	}
+	if ap.reconfigured {
+		s.Changes.Untrusted = append(s.Changes.Untrusted, distrustSenders(s.old.gc.extensions, ap.extensions, o.Verifier)...)
+	}
 	was := s.Changes.Committer
 	if c.path == nil || (!s.Changes.External && was.Credential.Equal(c.path.Leaf.Credential) && bytes.Equal(was.SignatureKey, c.path.Leaf.SignatureKey)) {
 		return
