@@ -109,6 +109,11 @@ func newLeaf(s *suite.Suite, c Credential, more Capabilities) (*LeafNode, suite.
 	if err != nil {
 		return nil, nil, err
 	}
+	// Default types must not be listed (RFC 9420, Section 7.2): they are what
+	// empty capabilities have.
+	var none Capabilities
+	more.Extensions = slices.DeleteFunc(slices.Clone(more.Extensions), none.HasExtension)
+	more.Proposals = slices.DeleteFunc(slices.Clone(more.Proposals), none.HasProposal)
 	grease := grease()
 	return &LeafNode{
 		EncryptionKey: key.Public(),

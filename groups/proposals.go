@@ -116,8 +116,11 @@ func (l *proposalList) add(it listed) error {
 			return err
 		}
 		id := string(p.PSK.append(nil))
-		if l.psks[id] || len(l.psks) == MaxPSKs {
+		if l.psks[id] {
 			return fmt.Errorf("%w: pre-shared key", ErrDuplicate)
+		}
+		if len(l.psks) == MaxPSKs {
+			return fmt.Errorf("%w: more than %d pre-shared keys", ErrProposal, MaxPSKs)
 		}
 		l.psks[id] = true
 	case ProposalGroupContextExtensions:
