@@ -65,28 +65,49 @@ func testsIn(t *testing.T, dir string) map[string]map[string]bool {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no tests in %s: %v", dir, err)
 	}
-	out := map[string]map[string]bool{}
+	var functions []*ast.FuncDecl
+	tables := map[string]ast.Node{} // variables of the package, by name
 	for _, path := range files {
 		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, d := range f.Decls {
-			fn, ok := d.(*ast.FuncDecl)
-			if !ok || fn.Recv != nil {
-				continue
-			}
-			texts := map[string]bool{}
-			ast.Inspect(fn, func(n ast.Node) bool {
-				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-					if s, err := strconv.Unquote(lit.Value); err == nil {
-						texts[s] = true
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Recv == nil {
+					functions = append(functions, d)
+				}
+			case *ast.GenDecl:
+				for _, s := range d.Specs {
+					if v, ok := s.(*ast.ValueSpec); ok && d.Tok == token.VAR {
+						tables[v.Names[0].Name] = v
 					}
 				}
-				return true
-			})
-			out[fn.Name.Name] = texts
+			}
 		}
+	}
+	out := map[string]map[string]bool{}
+	for _, fn := range functions {
+		texts := map[string]bool{}
+		var collect func(n ast.Node) bool
+		collect = func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.BasicLit:
+				if s, err := strconv.Unquote(n.Value); err == nil && n.Kind == token.STRING {
+					texts[s] = true
+				}
+			case *ast.Ident:
+				if table := tables[n.Name]; table != nil {
+					delete(tables, n.Name) // not again
+					ast.Inspect(table, collect)
+					tables[n.Name] = table
+				}
+			}
+			return true
+		}
+		ast.Inspect(fn, collect)
+		out[fn.Name.Name] = texts
 	}
 	return out
 }

@@ -10,10 +10,15 @@ import (
 	"github.com/parley-im/parley/treekem"
 )
 
+// sharedKey is what everyone knows under every name but "unknown".
+func sharedKey(id PreSharedKeyID) (secret.Key, bool) {
+	return secret.Copy([]byte("known to all")), string(id.ID) != "unknown"
+}
+
 // accepts checks that a message is accepted, without letting it change anything.
 func (p *person) accepts(msg []byte) {
 	p.tb.Helper()
-	if _, err := p.group.Process(snapshot(p.rows), msg, ProcessOptions{Now: testNow}); err != nil {
+	if _, err := p.group.Process(snapshot(p.rows), msg, ProcessOptions{Now: testNow, PSK: sharedKey}); err != nil {
 		p.tb.Fatalf("%s: refused: %v", p.name, err)
 	}
 }
@@ -44,18 +49,6 @@ func (p *person) utter(q *Proposal, f Framing) []byte {
 	return msg
 }
 
-// reference has people keep a proposal and returns its reference.
-func reference(from *person, msg []byte, people ...*person) proposalOrRef {
-	from.tb.Helper()
-	var ref []byte
-	for _, p := range people {
-		if p != from {
-			ref = p.process(msg).Proposal.Ref
-		}
-	}
-	return proposalOrRef{ref: ref}
-}
-
 // rebel makes a commit by value that nothing is wrong with but its proposals:
 // they are applied unchecked, and the path and the confirmation tag follow from
 // that.
@@ -84,7 +77,11 @@ func (p *person) rebel(path bool, proposals ...*Proposal) []byte {
 			}
 			a.added, a.joiners = append(a.added, leaf), append(a.joiners, q.Add)
 		case ProposalPSK:
-			keys = append(keys, psk{q.PSK, secret.Copy([]byte("known to all"))})
+			more, err := g.lookup([]PreSharedKeyID{q.PSK}, sharedKey)
+			if err != nil {
+				p.tb.Fatal(err)
+			}
+			keys = append(keys, more...)
 		}
 	}
 	n, err := g.renew(a, &CommitOptions{NoPath: !path}, path)

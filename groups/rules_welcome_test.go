@@ -9,11 +9,6 @@ import (
 	"github.com/parley-im/parley/internal/wire"
 )
 
-// sharedKey is what everyone knows under every name but "unknown".
-func sharedKey(id PreSharedKeyID) (secret.Key, bool) {
-	return secret.Copy([]byte("known to all")), string(id.ID) != "unknown"
-}
-
 // inviting is a plain group of alice and carol that bob is welcomed to, with a
 // pre-shared key. Without a path the tree has no parents.
 func inviting(t *testing.T, path bool) (alice, carol, bob *person, w *welcomed) {
