@@ -229,3 +229,11 @@ func relieve(tb testing.TB, tree []byte, at LeafIndex, change func(l *LeafNode))
 		return b
 	})
 }
+
+// wantErr checks an error that must be there.
+func wantErr(t *testing.T, what string, err, want error) {
+	t.Helper()
+	if err == nil || !errors.Is(err, want) {
+		t.Errorf("%s: got %v, want %v", what, err, want)
+	}
+}
