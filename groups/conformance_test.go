@@ -57,6 +57,22 @@ func TestConformanceTable(t *testing.T) {
 	}
 }
 
+// Every refusal is one of errors.go, which the flipped bits and the fuzzing of
+// this package hold all messages to.
+func TestRefusalsAreListed(t *testing.T) {
+	known := sentinels(t)
+	for name := range known {
+		if _, ok := refusals[name]; !ok && strings.HasPrefix(name, "Err") {
+			t.Errorf("%s is not among the refusals", name)
+		}
+	}
+	for name, err := range refusals {
+		if !known[name] || !strings.HasPrefix(err.Error(), "groups: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // testsIn returns the test functions of a package, each with the strings in its
 // body, among which are the names of its cases.
 func testsIn(t *testing.T, dir string) map[string]map[string]bool {

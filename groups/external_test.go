@@ -309,9 +309,11 @@ func TestExternalCommitsRefused(t *testing.T) {
 	for k := range len(st.Commit) {
 		flipped := bytes.Clone(st.Commit)
 		flipped[k] ^= 1
-		if r, err := people[1].group.Process(people[1].rows, flipped, ProcessOptions{}); err == nil {
+		r, err := people[1].group.Process(people[1].rows, flipped, ProcessOptions{})
+		if err == nil {
 			t.Fatalf("byte %d changed, and accepted: %+v", k, r)
 		}
+		refused(t, err)
 	}
 	for _, p := range people {
 		p.merge(p.process(st.Commit).Commit)
@@ -338,11 +340,13 @@ func TestGroupInfoRefused(t *testing.T) {
 	for k := range msg {
 		flipped := bytes.Clone(msg)
 		flipped[k] ^= 1
-		if _, err := ParseGroupInfo(flipped, tree); err == nil {
+		_, err := ParseGroupInfo(flipped, tree)
+		if err == nil {
 			t.Fatalf("byte %d changed, and accepted", k)
 		}
-		if _, err := ParseGroupInfo(msg[:k], tree); err == nil {
-			t.Fatalf("%d bytes are accepted", k)
+		refused(t, err)
+		if _, err := ParseGroupInfo(msg[:k], tree); !errors.Is(err, ErrMalformed) {
+			t.Fatalf("%d bytes: %v", k, err)
 		}
 	}
 	if _, err := people[0].group.GroupInfo(GroupInfoOptions{Extensions: Extensions{{Type: ExtensionCID}}}); !errors.Is(err, ErrMalformed) {

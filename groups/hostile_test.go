@@ -185,6 +185,9 @@ func FuzzHostileCommit(f *testing.F) {
 		if err == nil && !got.Commit.Changes.SelfRemoved { // whom it removes cannot check the tag
 			t.Fatal("a worthless confirmation tag is accepted")
 		}
+		if err != nil {
+			refused(t, err)
+		}
 		if !same(rows, bob.rows) {
 			t.Fatal("rows changed")
 		}

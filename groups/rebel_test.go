@@ -237,3 +237,31 @@ func wantErr(t *testing.T, what string, err, want error) {
 		t.Errorf("%s: got %v, want %v", what, err, want)
 	}
 }
+
+// refusals are all errors that a message can earn. TestRefusalsAreListed holds
+// the list to errors.go.
+var refusals = map[string]error{
+	"ErrMalformed": ErrMalformed, "ErrUnsupported": ErrUnsupported, "ErrWrongGroup": ErrWrongGroup, "ErrNotMember": ErrNotMember,
+	"ErrRemoved": ErrRemoved, "ErrNotAdmin": ErrNotAdmin, "ErrConfirmationTag": ErrConfirmationTag,
+	"ErrMembershipTag": ErrMembershipTag, "ErrSignature": ErrSignature, "ErrReplay": ErrReplay, "ErrTooFarAhead": ErrTooFarAhead,
+	"ErrExhausted": ErrExhausted, "ErrDecrypt": ErrDecrypt, "ErrOwnMessage": ErrOwnMessage,
+	"ErrWelcomeNotForUs": ErrWelcomeNotForUs, "ErrLifetime": ErrLifetime, "ErrDuplicate": ErrDuplicate,
+	"ErrProposal": ErrProposal, "ErrUnknownProposal": ErrUnknownProposal, "ErrUnknownPSK": ErrUnknownPSK,
+	"ErrKeyPackage": ErrKeyPackage, "ErrCapabilities": ErrCapabilities, "ErrCredential": ErrCredential, "ErrTree": ErrTree,
+	"ErrRoles": ErrRoles, "ErrReInit": ErrReInit, "ErrLink": ErrLink, "ErrState": ErrState, "ErrLastMember": ErrLastMember,
+}
+
+// refused checks that an error is one that a caller can act on.
+func refused(tb testing.TB, err error) {
+	tb.Helper()
+	var epoch *EpochError
+	if errors.As(err, &epoch) {
+		return
+	}
+	for _, e := range refusals {
+		if errors.Is(err, e) {
+			return
+		}
+	}
+	tb.Fatalf("not an error of errors.go: %v", err)
+}

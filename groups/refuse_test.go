@@ -69,9 +69,11 @@ func TestFlippedBits(t *testing.T) {
 			}
 			flipped := bytes.Clone(msg)
 			flipped[i/8] ^= 1 << (i % 8)
-			if _, err := bob.group.Process(bob.rows, flipped, ProcessOptions{}); err == nil {
+			_, err := bob.group.Process(bob.rows, flipped, ProcessOptions{})
+			if err == nil {
 				t.Fatalf("%s with bit %d flipped is accepted", name, i)
 			}
+			refused(t, err)
 		}
 		if !same(before, bob.rows) || !state.Equal(bob.group.Marshal()) {
 			t.Fatalf("%s: state changed", name)
@@ -81,9 +83,11 @@ func TestFlippedBits(t *testing.T) {
 	for i := range len(proposal) * 8 {
 		flipped := bytes.Clone(proposal)
 		flipped[i/8] ^= 1 << (i % 8)
-		if _, err := alice.group.Process(alice.rows, flipped, ProcessOptions{}); err == nil {
+		_, err := alice.group.Process(alice.rows, flipped, ProcessOptions{})
+		if err == nil {
 			t.Fatalf("proposal with bit %d flipped is accepted", i)
 		}
+		refused(t, err)
 	}
 	alice.process(proposal)
 }
@@ -311,9 +315,11 @@ func TestWelcomeRefused(t *testing.T) {
 	for i := 0; i < len(st.Welcome)*8; i += 17 {
 		flipped := bytes.Clone(st.Welcome)
 		flipped[i/8] ^= 1 << (i % 8)
-		if join(bob, flipped, mine) == nil {
+		err := join(bob, flipped, mine)
+		if err == nil {
 			t.Fatalf("bit %d flipped is accepted", i)
 		}
+		refused(t, err)
 	}
 	if err := join(bob, st.Welcome, mine); err != nil {
 		t.Fatal(err)

@@ -251,8 +251,11 @@ func FuzzProcess(f *testing.F) {
 		if err == nil && !sent[string(msg)] {
 			t.Fatal("a message nobody sent is accepted")
 		}
-		if err != nil && !same(rows, bob.rows) {
-			t.Fatal("rows changed")
+		if err != nil {
+			refused(t, err)
+			if !same(rows, bob.rows) {
+				t.Fatal("rows changed")
+			}
 		}
 	})
 }
@@ -288,8 +291,11 @@ func FuzzJoin(f *testing.F) {
 		if err == nil && !bytes.Equal(in, st.Welcome) {
 			t.Fatal("a welcome nobody sent is accepted")
 		}
-		if err != nil && len(rows) > 0 {
-			t.Fatal("rows changed")
+		if err != nil {
+			refused(t, err)
+			if len(rows) > 0 {
+				t.Fatal("rows changed")
+			}
 		}
 	})
 }
