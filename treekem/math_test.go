@@ -6,21 +6,20 @@ import (
 	"github.com/parley-im/parley/internal/vectors"
 )
 
-func TestTreeMathVectors(t *testing.T) {
-	var cases []struct {
-		Leaves  uint32       `json:"n_leaves"`
-		Nodes   uint32       `json:"n_nodes"`
-		Root    NodeIndex    `json:"root"`
-		Left    []*NodeIndex `json:"left"`
-		Right   []*NodeIndex `json:"right"`
-		Parent  []*NodeIndex `json:"parent"`
-		Sibling []*NodeIndex `json:"sibling"`
-	}
-	vectors.JSON(t, "mls/tree-math.json", &cases)
-	if len(cases) == 0 {
-		t.Fatal("no cases")
-	}
-	for _, c := range cases {
+type treeMathCase struct {
+	Leaves  uint32       `json:"n_leaves"`
+	Nodes   uint32       `json:"n_nodes"`
+	Root    NodeIndex    `json:"root"`
+	Left    []*NodeIndex `json:"left"`
+	Right   []*NodeIndex `json:"right"`
+	Parent  []*NodeIndex `json:"parent"`
+	Sibling []*NodeIndex `json:"sibling"`
+}
+
+func loadTreeMath(t *testing.T, data []byte) {
+	var count vectors.Cases
+	for _, c := range decodeCases[treeMathCase](t, data) {
+		count.Take(t, 0, nil)
 		if got := root(c.Leaves); got != c.Root {
 			t.Errorf("root(%d) = %d, want %d", c.Leaves, got, c.Root)
 		}
@@ -42,6 +41,7 @@ func TestTreeMathVectors(t *testing.T) {
 			check("sibling", c.Sibling[x], x != c.Root, x.sibling)
 		}
 	}
+	count.Done(t)
 }
 
 // The common ancestor is the first node that the walks upwards share.

@@ -2,71 +2,57 @@ package treekem
 
 import (
 	"bytes"
-	"encoding/json"
-	"flag"
-	"os"
+	"slices"
 	"testing"
 
 	"github.com/parley-im/parley/internal/suite"
 	"github.com/parley-im/parley/internal/vectors"
+	"github.com/parley-im/parley/internal/wire"
 )
 
-var update = flag.Bool("update", false, "write testdata/treekem-f0e1.json anew")
-
-// ownVectors holds cases of the private suites, of which there are none
-// elsewhere: what a second implementation can be tried on. A change to the wire
-// or the key schedule of the tree fails here.
-const ownVectors = "testdata/treekem-f0e1.json"
-
-func TestOwnTreeKEMVectors(t *testing.T) {
-	if *update {
-		writeOwnVectors(t)
+func TestOwnVectors(t *testing.T) {
+	var own []uint16
+	for _, s := range suite.All() {
+		if s.ID() >= 0xF000 {
+			own = append(own, uint16(s.ID()))
+		}
 	}
-	data, err := os.ReadFile(ownVectors)
-	if err != nil {
-		t.Fatal(err)
+	maker := func(f func(t *testing.T, s *suite.Suite) []any) vectors.Maker {
+		return func(t *testing.T, id uint16) []any { return f(t, mustSuite(t, suite.ID(id))) }
 	}
-	var cases []treeKEMCase
-	if err := json.Unmarshal(data, &cases); err != nil {
-		t.Fatal(err)
-	}
-	runTreeKEM(t, cases)
+	vectors.Own(t, own, loaders, map[string]vectors.Maker{
+		"treekem.json":         maker(makeTreeKEM),
+		"tree-validation.json": maker(makeTreeValidation),
+		"tree-operations.json": maker(makeTreeOperations),
+	})
 }
 
-// writeOwnVectors makes a group with all parents set, one with a blank and an
-// unmerged leaf, and one in which nobody has committed.
-func writeOwnVectors(t *testing.T) {
+// mixedWorld makes a group with blanks, and with an unmerged leaf.
+func mixedWorld(t *testing.T, s *suite.Suite) *world {
 	t.Helper()
-	s := mustSuite(t, suite.Secp256k1ChaCha20Poly1305)
-	set := newWorld(t, s, 4).full(t)
-	mixed := newWorld(t, s, 7).full(t)
+	w := newWorld(t, s, 7).full(t)
 	for _, i := range []LeafIndex{1, 4} {
-		if err := mixed.tree.Remove(i); err != nil {
+		if err := w.tree.Remove(i); err != nil {
 			t.Fatal(err)
 		}
-		delete(mixed.privates, i)
+		delete(w.privates, i)
 	}
-	mixed.commit(t, 3)
-	if i := mixed.join(t); i != 1 {
+	w.commit(t, 3)
+	if i := w.join(t); i != 1 {
 		t.Fatalf("joined at %d", i)
 	}
-	var cases []treeKEMCase
-	for _, w := range []*world{set, mixed, newWorld(t, s, 3)} {
-		cases = append(cases, w.export(t))
-	}
-	data, err := json.MarshalIndent(cases, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll("testdata", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(ownVectors, append(data, '\n'), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return w
 }
 
-// export writes the world as a case, with a path from every member.
+// makeTreeKEM makes a group with all parents set, a mixed one, and one in which
+// nobody has committed.
+func makeTreeKEM(t *testing.T, s *suite.Suite) []any {
+	t.Helper()
+	return []any{newWorld(t, s, 4).full(t).export(t), mixedWorld(t, s).export(t), newWorld(t, s, 3).export(t)}
+}
+
+// export writes the world as a case, with paths from its first two members and
+// its last.
 func (w *world) export(t *testing.T) treeKEMCase {
 	t.Helper()
 	c := treeKEMCase{
@@ -76,7 +62,8 @@ func (w *world) export(t *testing.T) treeKEMCase {
 		Transcript: bytes.Repeat([]byte{0xAB}, w.s.HashSize()),
 		Tree:       w.tree.Append(nil),
 	}
-	for _, i := range w.members() {
+	members := w.members()
+	for k, i := range members {
 		p := w.privates[i]
 		leaf := treeKEMLeaf{
 			Index:         i,
@@ -90,7 +77,9 @@ func (w *world) export(t *testing.T) treeKEMCase {
 			}
 		}
 		c.Leaves = append(c.Leaves, leaf)
-		c.Paths = append(c.Paths, w.exportPath(t, &c, i))
+		if k < 2 || k == len(members)-1 {
+			c.Paths = append(c.Paths, w.exportPath(t, &c, i))
+		}
 	}
 	return c
 }
@@ -120,4 +109,93 @@ func (w *world) exportPath(t *testing.T, c *treeKEMCase, sender LeafIndex) treeK
 		}
 	}
 	return out
+}
+
+// makeTreeValidation makes trees that are full, cut off, with blanks and
+// unmerged leaves, and of one member.
+func makeTreeValidation(t *testing.T, s *suite.Suite) []any {
+	t.Helper()
+	var out []any
+	for _, w := range []*world{newWorld(t, s, 1), newWorld(t, s, 2).full(t), newWorld(t, s, 5).full(t), mixedWorld(t, s)} {
+		c := treeValidationCase{Suite: s.ID(), Tree: w.tree.Append(nil), GroupID: testGroup}
+		w.tree.refresh()
+		for x := range NodeIndex(2*w.tree.Width() - 1) {
+			n := w.tree.node(x)
+			c.TreeHashes = append(c.TreeHashes, n.hash)
+			resolution := []NodeIndex{}
+			w.tree.resolve(n, x, func(x NodeIndex, _ *node) bool {
+				resolution = append(resolution, x)
+				return true
+			})
+			c.Resolutions = append(c.Resolutions, resolution)
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// makeTreeOperations makes an Add on the right of a full tree and into a blank,
+// an Update, and Removes that leave a blank and that cut the tree.
+func makeTreeOperations(t *testing.T, s *suite.Suite) []any {
+	t.Helper()
+	full, mixed := newWorld(t, s, 4).full(t), mixedWorld(t, s)
+	if err := mixed.tree.Remove(1); err != nil {
+		t.Fatal(err)
+	}
+	newcomer := newPerson(t, s)
+	fresh, err := s.GenerateHPKEKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	update := newcomer.leaf.Clone()
+	update.Source, update.Lifetime, update.EncryptionKey = SourceUpdate, Lifetime{}, fresh.Public()
+	if err := update.Sign(s, full.signers[2], testGroup, 2); err != nil {
+		t.Fatal(err)
+	}
+	add := newcomer.proposeAdd(t, s)
+	remove := func(i LeafIndex) []byte { return wire.AppendUint32([]byte{0, 3}, uint32(i)) }
+
+	var out []any
+	for _, op := range []struct {
+		before   *Tree
+		proposal []byte
+		sender   LeafIndex
+		apply    func(t *Tree) error
+	}{
+		{full.tree, add, 0, func(t *Tree) error { _, err := t.Add(newcomer.leaf); return err }},
+		{mixed.tree, add, 3, func(t *Tree) error { _, err := t.Add(newcomer.leaf); return err }},
+		{full.tree, update.Append([]byte{0, 2}), 2, func(t *Tree) error { return t.Update(2, update) }},
+		{full.tree, remove(1), 0, func(t *Tree) error { return t.Remove(1) }},
+		{newWorld(t, s, 5).full(t).tree, remove(4), 1, func(t *Tree) error { return t.Remove(4) }},
+	} {
+		after := op.before.Clone()
+		if err := op.apply(after); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, treeOperationCase{
+			Suite: s.ID(), Before: op.before.Append(nil), Proposal: op.proposal, Sender: op.sender,
+			After: after.Append(nil), HashBefore: op.before.Hash(), HashAfter: after.Hash(),
+		})
+	}
+	return out
+}
+
+// proposeAdd returns the Add of a key package around the person's leaf (RFC
+// 9420, Sections 10 and 12.1.1).
+func (p person) proposeAdd(t *testing.T, s *suite.Suite) []byte {
+	t.Helper()
+	initKey, err := s.GenerateHPKEKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := wire.AppendUint16(nil, uint16(MLS10))
+	b = wire.AppendUint16(b, uint16(s.ID()))
+	b = wire.AppendVec(b, initKey.Public())
+	b = p.leaf.Append(b)
+	b = Extensions(nil).Append(b)
+	sig, err := s.SignWithLabel(p.signer, "KeyPackageTBS", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Concat([]byte{0, 1}, wire.AppendVec(b, sig))
 }

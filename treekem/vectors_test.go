@@ -2,6 +2,7 @@ package treekem
 
 import (
 	"bytes"
+	"encoding/json"
 	"slices"
 	"testing"
 
@@ -10,26 +11,23 @@ import (
 	"github.com/parley-im/parley/internal/wire"
 )
 
-// tally counts the cases of a vector file that ran, and those of suites that
-// are not there. A file of which nothing ran is a failure.
-type tally struct{ ran, skipped int }
-
-func (c *tally) suite(id suite.ID) (*suite.Suite, bool) {
-	s, err := suite.ByID(id)
-	if err != nil {
-		c.skipped++
-		return nil, false
-	}
-	c.ran++
-	return s, true
+var loaders = map[string]vectors.Loader{
+	"tree-math.json":       loadTreeMath,
+	"tree-validation.json": loadTreeValidation,
+	"tree-operations.json": loadTreeOperations,
+	"treekem.json":         loadTreeKEM,
 }
 
-func (c *tally) done(t *testing.T) {
+func TestVectors(t *testing.T) { vectors.MLS(t, "treekem", loaders) }
+
+// decodeCases decodes a file that is a list of cases.
+func decodeCases[T any](t *testing.T, data []byte) []T {
 	t.Helper()
-	t.Logf("%d cases ran, %d skipped for want of their cipher suite", c.ran, c.skipped)
-	if c.ran == 0 {
-		t.Fatal("no case ran")
+	var cases []T
+	if err := json.Unmarshal(data, &cases); err != nil {
+		t.Fatal(err)
 	}
+	return cases
 }
 
 func mustParse(t testing.TB, s *suite.Suite, b []byte) *Tree {
@@ -41,22 +39,20 @@ func mustParse(t testing.TB, s *suite.Suite, b []byte) *Tree {
 	return tree
 }
 
-func TestTreeValidationVectors(t *testing.T) {
-	var cases []struct {
-		Suite       suite.ID      `json:"cipher_suite"`
-		Tree        vectors.Hex   `json:"tree"`
-		GroupID     vectors.Hex   `json:"group_id"`
-		TreeHashes  []vectors.Hex `json:"tree_hashes"`
-		Resolutions [][]NodeIndex `json:"resolutions"`
-	}
-	vectors.JSON(t, "mls/tree-validation.json", &cases)
-	var count tally
-	for i, c := range cases {
-		if i%stride != 0 {
-			continue
-		}
-		s, ok := count.suite(c.Suite)
-		if !ok {
+// treeValidationCase is a case of tree-validation.json.
+type treeValidationCase struct {
+	Suite       suite.ID      `json:"cipher_suite"`
+	Tree        vectors.Hex   `json:"tree"`
+	GroupID     vectors.Hex   `json:"group_id"`
+	TreeHashes  []vectors.Hex `json:"tree_hashes"`
+	Resolutions [][]NodeIndex `json:"resolutions"`
+}
+
+func loadTreeValidation(t *testing.T, data []byte) {
+	count := vectors.Cases{Stride: stride}
+	for i, c := range decodeCases[treeValidationCase](t, data) {
+		s, err := suite.ByID(c.Suite)
+		if !count.Take(t, uint16(c.Suite), err) {
 			continue
 		}
 		tree := mustParse(t, s, c.Tree)
@@ -88,7 +84,7 @@ func TestTreeValidationVectors(t *testing.T) {
 			t.Errorf("case %d: valid for another group", i)
 		}
 	}
-	count.done(t)
+	count.Done(t)
 }
 
 // hasBoundLeaf reports whether a leaf's signature covers the group.
@@ -101,21 +97,22 @@ func hasBoundLeaf(t *Tree) bool {
 	return false
 }
 
-func TestTreeOperationVectors(t *testing.T) {
-	var cases []struct {
-		Suite      suite.ID    `json:"cipher_suite"`
-		Before     vectors.Hex `json:"tree_before"`
-		Proposal   vectors.Hex `json:"proposal"`
-		Sender     LeafIndex   `json:"proposal_sender"`
-		After      vectors.Hex `json:"tree_after"`
-		HashBefore vectors.Hex `json:"tree_hash_before"`
-		HashAfter  vectors.Hex `json:"tree_hash_after"`
-	}
-	vectors.JSON(t, "mls/tree-operations.json", &cases)
-	var count tally
-	for i, c := range cases {
-		s, ok := count.suite(c.Suite)
-		if !ok {
+// treeOperationCase is a case of tree-operations.json.
+type treeOperationCase struct {
+	Suite      suite.ID    `json:"cipher_suite"`
+	Before     vectors.Hex `json:"tree_before"`
+	Proposal   vectors.Hex `json:"proposal"`
+	Sender     LeafIndex   `json:"proposal_sender"`
+	After      vectors.Hex `json:"tree_after"`
+	HashBefore vectors.Hex `json:"tree_hash_before"`
+	HashAfter  vectors.Hex `json:"tree_hash_after"`
+}
+
+func loadTreeOperations(t *testing.T, data []byte) {
+	var count vectors.Cases
+	for i, c := range decodeCases[treeOperationCase](t, data) {
+		s, err := suite.ByID(c.Suite)
+		if !count.Take(t, uint16(c.Suite), err) {
 			continue
 		}
 		before := mustParse(t, s, c.Before)
@@ -156,7 +153,7 @@ func TestTreeOperationVectors(t *testing.T) {
 			t.Errorf("case %d: changing a clone changed the tree", i)
 		}
 	}
-	count.done(t)
+	count.Done(t)
 }
 
 // treeKEMCase is a case of treekem.json, in the format of the MLS
@@ -203,21 +200,11 @@ func (c *treeKEMCase) context(treeHash []byte) []byte {
 	return wire.AppendVec(b, nil)
 }
 
-func TestTreeKEMVectors(t *testing.T) {
-	var cases []treeKEMCase
-	vectors.JSON(t, "mls/treekem.json", &cases)
-	runTreeKEM(t, cases)
-}
-
-func runTreeKEM(t *testing.T, cases []treeKEMCase) {
-	t.Helper()
-	var count tally
-	for i, c := range cases {
-		if i%stride != 0 {
-			continue
-		}
-		s, ok := count.suite(c.Suite)
-		if !ok {
+func loadTreeKEM(t *testing.T, data []byte) {
+	count := vectors.Cases{Stride: stride}
+	for i, c := range decodeCases[treeKEMCase](t, data) {
+		s, err := suite.ByID(c.Suite)
+		if !count.Take(t, uint16(c.Suite), err) {
 			continue
 		}
 		tree := mustParse(t, s, c.Tree)
@@ -289,5 +276,5 @@ func runTreeKEM(t *testing.T, cases []treeKEMCase) {
 			}
 		}
 	}
-	count.done(t)
+	count.Done(t)
 }
