@@ -2,6 +2,7 @@ package groups
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -12,34 +13,47 @@ import (
 	"github.com/parley-im/parley/treekem"
 )
 
+var loaders = map[string]vectors.Loader{
+	"deserialization.json":    loadDeserialization,
+	"key-schedule.json":       loadKeySchedule,
+	"psk_secret.json":         loadPSKSecret,
+	"transcript-hashes.json":  loadTranscriptHashes,
+	"secret-tree.json":        loadSecretTree,
+	"message-protection.json": loadMessageProtection,
+	"welcome.json":            loadWelcome,
+	"messages.json":           loadMessages,
+	"passive-client.json":     loadPassiveClient,
+}
+
+func TestVectors(t *testing.T) { vectors.MLS(t, "groups", loaders) }
+
 // suiteCase is what all vectors that depend on a suite begin with.
 type suiteCase struct {
 	CipherSuite suite.ID `json:"cipher_suite"`
 }
 
-// eachCase runs f for every case of a file whose suite exists here, and fails
-// if there is none.
-func eachCase[T any](t *testing.T, file string, id func(*T) suite.ID, f func(t *testing.T, s *suite.Suite, c *T)) {
-	t.Helper()
-	eachNthCase(t, file, 1, id, f)
-}
+func (c suiteCase) suiteID() suite.ID { return c.CipherSuite }
 
-func eachNthCase[T any](t *testing.T, file string, stride int, id func(*T) suite.ID, f func(t *testing.T, s *suite.Suite, c *T)) {
+func decodeCases[T any](t *testing.T, data []byte) []T {
 	t.Helper()
 	var cases []T
-	vectors.JSON(t, file, &cases)
-	ran := 0
-	for i := 0; i < len(cases); i += stride {
-		s, err := suite.ByID(id(&cases[i]))
-		if err != nil {
-			continue
+	if err := json.Unmarshal(data, &cases); err != nil {
+		t.Fatal(err)
+	}
+	return cases
+}
+
+// eachCase runs f for every stride-th case of a file.
+func eachCase[T interface{ suiteID() suite.ID }](t *testing.T, data []byte, stride int, f func(t *testing.T, s *suite.Suite, c T)) {
+	t.Helper()
+	count := vectors.Cases{Stride: stride}
+	for i, c := range decodeCases[T](t, data) {
+		s, err := suite.ByID(c.suiteID())
+		if count.Take(t, uint16(c.suiteID()), err) {
+			t.Run(fmt.Sprintf("%d/suite%d", i, s.ID()), func(t *testing.T) { f(t, s, c) })
 		}
-		ran++
-		t.Run(fmt.Sprintf("%d/suite%d", i, s.ID()), func(t *testing.T) { f(t, s, &cases[i]) })
 	}
-	if ran == 0 {
-		t.Fatalf("%s: none of %d cases was run", file, len(cases))
-	}
+	count.Done(t)
 }
 
 // padded gives a P-521 private key the leading zeros that the files leave out.
@@ -57,39 +71,40 @@ func equal(t *testing.T, what string, got, want []byte) {
 	}
 }
 
-func TestVectorsKeySchedule(t *testing.T) {
-	type epochCase struct {
-		CommitSecret            vectors.Hex `json:"commit_secret"`
-		PSKSecret               vectors.Hex `json:"psk_secret"`
-		TreeHash                vectors.Hex `json:"tree_hash"`
-		ConfirmedTranscriptHash vectors.Hex `json:"confirmed_transcript_hash"`
-		GroupContext            vectors.Hex `json:"group_context"`
-		JoinerSecret            vectors.Hex `json:"joiner_secret"`
-		WelcomeSecret           vectors.Hex `json:"welcome_secret"`
-		InitSecret              vectors.Hex `json:"init_secret"`
-		SenderDataSecret        vectors.Hex `json:"sender_data_secret"`
-		EncryptionSecret        vectors.Hex `json:"encryption_secret"`
-		ExporterSecret          vectors.Hex `json:"exporter_secret"`
-		EpochAuthenticator      vectors.Hex `json:"epoch_authenticator"`
-		ExternalSecret          vectors.Hex `json:"external_secret"`
-		ConfirmationKey         vectors.Hex `json:"confirmation_key"`
-		MembershipKey           vectors.Hex `json:"membership_key"`
-		ResumptionPSK           vectors.Hex `json:"resumption_psk"`
-		ExternalPub             vectors.Hex `json:"external_pub"`
-		Exporter                struct {
-			Label   string      `json:"label"`
-			Context vectors.Hex `json:"context"`
-			Length  int         `json:"length"`
-			Secret  vectors.Hex `json:"secret"`
-		} `json:"exporter"`
-	}
-	type vector struct {
-		suiteCase
-		GroupID           vectors.Hex `json:"group_id"`
-		InitialInitSecret vectors.Hex `json:"initial_init_secret"`
-		Epochs            []epochCase `json:"epochs"`
-	}
-	eachCase(t, "mls/key-schedule.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+type epochCase struct {
+	CommitSecret            vectors.Hex `json:"commit_secret"`
+	PSKSecret               vectors.Hex `json:"psk_secret"`
+	TreeHash                vectors.Hex `json:"tree_hash"`
+	ConfirmedTranscriptHash vectors.Hex `json:"confirmed_transcript_hash"`
+	GroupContext            vectors.Hex `json:"group_context"`
+	JoinerSecret            vectors.Hex `json:"joiner_secret"`
+	WelcomeSecret           vectors.Hex `json:"welcome_secret"`
+	InitSecret              vectors.Hex `json:"init_secret"`
+	SenderDataSecret        vectors.Hex `json:"sender_data_secret"`
+	EncryptionSecret        vectors.Hex `json:"encryption_secret"`
+	ExporterSecret          vectors.Hex `json:"exporter_secret"`
+	EpochAuthenticator      vectors.Hex `json:"epoch_authenticator"`
+	ExternalSecret          vectors.Hex `json:"external_secret"`
+	ConfirmationKey         vectors.Hex `json:"confirmation_key"`
+	MembershipKey           vectors.Hex `json:"membership_key"`
+	ResumptionPSK           vectors.Hex `json:"resumption_psk"`
+	ExternalPub             vectors.Hex `json:"external_pub"`
+	Exporter                struct {
+		Label   string      `json:"label"`
+		Context vectors.Hex `json:"context"`
+		Length  int         `json:"length"`
+		Secret  vectors.Hex `json:"secret"`
+	} `json:"exporter"`
+}
+type keyScheduleCase struct {
+	suiteCase
+	GroupID           vectors.Hex `json:"group_id"`
+	InitialInitSecret vectors.Hex `json:"initial_init_secret"`
+	Epochs            []epochCase `json:"epochs"`
+}
+
+func loadKeySchedule(t *testing.T, data []byte) {
+	eachCase(t, data, 1, func(t *testing.T, s *suite.Suite, v *keyScheduleCase) {
 		initSecret := secret.Copy(v.InitialInitSecret)
 		for i, e := range v.Epochs {
 			gc := groupContext{
@@ -131,17 +146,20 @@ func TestVectorsKeySchedule(t *testing.T) {
 	})
 }
 
-func TestVectorsPSKSecret(t *testing.T) {
-	type vector struct {
-		suiteCase
-		PSKs []struct {
-			ID    vectors.Hex `json:"psk_id"`
-			PSK   vectors.Hex `json:"psk"`
-			Nonce vectors.Hex `json:"psk_nonce"`
-		} `json:"psks"`
-		PSKSecret vectors.Hex `json:"psk_secret"`
-	}
-	eachCase(t, "mls/psk_secret.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+type pskCase struct {
+	ID    vectors.Hex `json:"psk_id"`
+	PSK   vectors.Hex `json:"psk"`
+	Nonce vectors.Hex `json:"psk_nonce,omitempty"` // not in passive clients' files
+}
+
+type pskSecretCase struct {
+	suiteCase
+	PSKs      []pskCase   `json:"psks"`
+	PSKSecret vectors.Hex `json:"psk_secret"`
+}
+
+func loadPSKSecret(t *testing.T, data []byte) {
+	eachCase(t, data, 1, func(t *testing.T, s *suite.Suite, v *pskSecretCase) {
 		var psks []psk
 		for _, p := range v.PSKs {
 			psks = append(psks, psk{PreSharedKeyID{Type: PSKExternal, ID: p.ID, Nonce: p.Nonce}, secret.Copy(p.PSK)})
@@ -150,16 +168,17 @@ func TestVectorsPSKSecret(t *testing.T) {
 	})
 }
 
-func TestVectorsTranscriptHashes(t *testing.T) {
-	type vector struct {
-		suiteCase
-		ConfirmationKey      vectors.Hex `json:"confirmation_key"`
-		AuthenticatedContent vectors.Hex `json:"authenticated_content"`
-		InterimBefore        vectors.Hex `json:"interim_transcript_hash_before"`
-		ConfirmedAfter       vectors.Hex `json:"confirmed_transcript_hash_after"`
-		InterimAfter         vectors.Hex `json:"interim_transcript_hash_after"`
-	}
-	eachCase(t, "mls/transcript-hashes.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+type transcriptCase struct {
+	suiteCase
+	ConfirmationKey      vectors.Hex `json:"confirmation_key"`
+	AuthenticatedContent vectors.Hex `json:"authenticated_content"`
+	InterimBefore        vectors.Hex `json:"interim_transcript_hash_before"`
+	ConfirmedAfter       vectors.Hex `json:"confirmed_transcript_hash_after"`
+	InterimAfter         vectors.Hex `json:"interim_transcript_hash_after"`
+}
+
+func loadTranscriptHashes(t *testing.T, data []byte) {
+	eachCase(t, data, 1, func(t *testing.T, s *suite.Suite, v *transcriptCase) {
 		r := wire.NewReader(v.AuthenticatedContent)
 		a := readAuthContent(r)
 		if err := r.Done(); err != nil {
@@ -175,25 +194,54 @@ func TestVectorsTranscriptHashes(t *testing.T) {
 	})
 }
 
-func TestVectorsSecretTree(t *testing.T) {
-	type vector struct {
-		suiteCase
-		EncryptionSecret vectors.Hex `json:"encryption_secret"`
-		SenderData       struct {
-			Secret     vectors.Hex `json:"sender_data_secret"`
-			Ciphertext vectors.Hex `json:"ciphertext"`
-			Key        vectors.Hex `json:"key"`
-			Nonce      vectors.Hex `json:"nonce"`
-		} `json:"sender_data"`
-		Leaves [][]struct {
-			Generation       uint32      `json:"generation"`
-			ApplicationKey   vectors.Hex `json:"application_key"`
-			ApplicationNonce vectors.Hex `json:"application_nonce"`
-			HandshakeKey     vectors.Hex `json:"handshake_key"`
-			HandshakeNonce   vectors.Hex `json:"handshake_nonce"`
-		} `json:"leaves"`
+type secretTreeCase struct {
+	suiteCase
+	EncryptionSecret vectors.Hex `json:"encryption_secret"`
+	SenderData       struct {
+		Secret     vectors.Hex `json:"sender_data_secret"`
+		Ciphertext vectors.Hex `json:"ciphertext"`
+		Key        vectors.Hex `json:"key"`
+		Nonce      vectors.Hex `json:"nonce"`
+	} `json:"sender_data"`
+	Leaves [][]generationCase `json:"leaves"`
+}
+
+type generationCase struct {
+	Generation       uint32      `json:"generation"`
+	ApplicationKey   vectors.Hex `json:"application_key"`
+	ApplicationNonce vectors.Hex `json:"application_nonce"`
+	HandshakeKey     vectors.Hex `json:"handshake_key"`
+	HandshakeNonce   vectors.Hex `json:"handshake_nonce"`
+}
+
+// newSecretTree returns a secret tree with rows of its own.
+func newSecretTree(t *testing.T, s *suite.Suite, leaves uint32, encryption []byte) *secretTree {
+	t.Helper()
+	tree := &secretTree{suite: s, leaves: leaves, rows: MemoryRows{}}
+	var first changes
+	tree.start(secret.Copy(encryption), &first)
+	if err := first.write(tree.rows, CID{}); err != nil {
+		t.Fatal(err)
 	}
-	eachCase(t, "mls/secret-tree.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+	return tree
+}
+
+// take consumes the key of a generation.
+func (t *secretTree) take(tb testing.TB, typ ratchetType, leaf, generation uint32) messageKey {
+	tb.Helper()
+	var out changes
+	k, err := t.at(typ, leaf, generation, &out)
+	if err != nil {
+		tb.Fatalf("leaf %d, generation %d: %v", leaf, generation, err)
+	}
+	if err := out.write(t.rows, CID{}); err != nil {
+		tb.Fatal(err)
+	}
+	return k
+}
+
+func loadSecretTree(t *testing.T, data []byte) {
+	eachCase(t, data, 1, func(t *testing.T, s *suite.Suite, v *secretTreeCase) {
 		key, nonce := senderDataCipher(s, secret.Copy(v.SenderData.Secret), v.SenderData.Ciphertext)
 		equal(t, "sender data key", key.Bytes(), v.SenderData.Key)
 		equal(t, "sender data nonce", nonce, v.SenderData.Nonce)
@@ -202,30 +250,13 @@ func TestVectorsSecretTree(t *testing.T) {
 		for int(width) < len(v.Leaves) {
 			width *= 2
 		}
-		rows := MemoryRows{}
-		tree := &secretTree{suite: s, leaves: width, rows: rows}
-		var first changes
-		tree.start(secret.Copy(v.EncryptionSecret), &first)
-		if err := first.write(rows, CID{}); err != nil {
-			t.Fatal(err)
-		}
-		take := func(typ ratchetType, leaf int, generation uint32) messageKey {
-			var out changes
-			k, err := tree.at(typ, uint32(leaf), generation, &out)
-			if err != nil {
-				t.Fatalf("leaf %d, generation %d: %v", leaf, generation, err)
-			}
-			if err := out.write(rows, CID{}); err != nil {
-				t.Fatal(err)
-			}
-			return k
-		}
+		tree := newSecretTree(t, s, width, v.EncryptionSecret)
 		for leaf, generations := range v.Leaves {
 			for _, g := range generations {
-				k := take(ratchetApplication, leaf, g.Generation)
+				k := tree.take(t, ratchetApplication, uint32(leaf), g.Generation)
 				equal(t, "application key", k.key.Bytes(), g.ApplicationKey)
 				equal(t, "application nonce", k.nonce, g.ApplicationNonce)
-				k = take(ratchetHandshake, leaf, g.Generation)
+				k = tree.take(t, ratchetHandshake, uint32(leaf), g.Generation)
 				equal(t, "handshake key", k.key.Bytes(), g.HandshakeKey)
 				equal(t, "handshake nonce", k.nonce, g.HandshakeNonce)
 			}
@@ -233,44 +264,38 @@ func TestVectorsSecretTree(t *testing.T) {
 	})
 }
 
-func TestVectorsMessageProtection(t *testing.T) {
-	type vector struct {
-		suiteCase
-		GroupID                 vectors.Hex `json:"group_id"`
-		Epoch                   uint64      `json:"epoch"`
-		TreeHash                vectors.Hex `json:"tree_hash"`
-		ConfirmedTranscriptHash vectors.Hex `json:"confirmed_transcript_hash"`
-		SignaturePriv           vectors.Hex `json:"signature_priv"`
-		SignaturePub            vectors.Hex `json:"signature_pub"`
-		EncryptionSecret        vectors.Hex `json:"encryption_secret"`
-		SenderDataSecret        vectors.Hex `json:"sender_data_secret"`
-		MembershipKey           vectors.Hex `json:"membership_key"`
-		Proposal                vectors.Hex `json:"proposal"`
-		ProposalPriv            vectors.Hex `json:"proposal_priv"`
-		ProposalPub             vectors.Hex `json:"proposal_pub"`
-		Commit                  vectors.Hex `json:"commit"`
-		CommitPriv              vectors.Hex `json:"commit_priv"`
-		CommitPub               vectors.Hex `json:"commit_pub"`
-		Application             vectors.Hex `json:"application"`
-		ApplicationPriv         vectors.Hex `json:"application_priv"`
-	}
-	const sender = 1
-	eachCase(t, "mls/message-protection.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+type protectionCase struct {
+	suiteCase
+	GroupID                 vectors.Hex `json:"group_id"`
+	Epoch                   uint64      `json:"epoch"`
+	TreeHash                vectors.Hex `json:"tree_hash"`
+	ConfirmedTranscriptHash vectors.Hex `json:"confirmed_transcript_hash"`
+	SignaturePriv           vectors.Hex `json:"signature_priv"`
+	SignaturePub            vectors.Hex `json:"signature_pub"`
+	EncryptionSecret        vectors.Hex `json:"encryption_secret"`
+	SenderDataSecret        vectors.Hex `json:"sender_data_secret"`
+	MembershipKey           vectors.Hex `json:"membership_key"`
+	Proposal                vectors.Hex `json:"proposal"`
+	ProposalPriv            vectors.Hex `json:"proposal_priv"`
+	ProposalPub             vectors.Hex `json:"proposal_pub"`
+	Commit                  vectors.Hex `json:"commit"`
+	CommitPriv              vectors.Hex `json:"commit_priv"`
+	CommitPub               vectors.Hex `json:"commit_pub"`
+	Application             vectors.Hex `json:"application"`
+	ApplicationPriv         vectors.Hex `json:"application_priv"`
+}
+
+const sender = 1
+
+func loadMessageProtection(t *testing.T, data []byte) {
+	eachCase(t, data, 1, func(t *testing.T, s *suite.Suite, v *protectionCase) {
 		gc := groupContext{suite: s.ID(), groupID: v.GroupID, epoch: v.Epoch, treeHash: v.TreeHash, confirmedTranscriptHash: v.ConfirmedTranscriptHash}
 		context := gc.append(nil)
 		signer, err := s.NewSigningKey(padded(s, v.SignaturePriv))
 		if err != nil {
 			t.Fatal(err)
 		}
-		newTree := func() *secretTree {
-			tree := &secretTree{suite: s, leaves: 2, rows: MemoryRows{}}
-			var first changes
-			tree.start(secret.Copy(v.EncryptionSecret), &first)
-			if err := first.write(tree.rows, CID{}); err != nil {
-				t.Fatal(err)
-			}
-			return tree
-		}
+		newTree := func() *secretTree { return newSecretTree(t, s, 2, v.EncryptionSecret) }
 		openPriv := func(encoded []byte) *authContent {
 			t.Helper()
 			m, err := parseMessage(encoded)
@@ -356,15 +381,16 @@ func TestVectorsMessageProtection(t *testing.T) {
 	})
 }
 
-func TestVectorsWelcome(t *testing.T) {
-	type vector struct {
-		suiteCase
-		InitPriv   vectors.Hex `json:"init_priv"`
-		KeyPackage vectors.Hex `json:"key_package"`
-		SignerPub  vectors.Hex `json:"signer_pub"`
-		Welcome    vectors.Hex `json:"welcome"`
-	}
-	eachCase(t, "mls/welcome.json", func(v *vector) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *vector) {
+type welcomeCase struct {
+	suiteCase
+	InitPriv   vectors.Hex `json:"init_priv"`
+	KeyPackage vectors.Hex `json:"key_package"`
+	SignerPub  vectors.Hex `json:"signer_pub"`
+	Welcome    vectors.Hex `json:"welcome"`
+}
+
+func loadWelcome(t *testing.T, data []byte) {
+	eachCase(t, data, 1, func(t *testing.T, s *suite.Suite, v *welcomeCase) {
 		kp, err := ParseKeyPackage(v.KeyPackage)
 		if err != nil {
 			t.Fatal(err)
@@ -396,12 +422,8 @@ func TestVectorsWelcome(t *testing.T) {
 	})
 }
 
-func TestVectorsMessages(t *testing.T) {
-	var cases []map[string]vectors.Hex
-	vectors.JSON(t, "mls/messages.json", &cases)
-	if len(cases) == 0 {
-		t.Fatal("no cases")
-	}
+func loadMessages(t *testing.T, data []byte) {
+	var count vectors.Cases
 	proposal := func(typ ProposalType) func([]byte) ([]byte, error) {
 		return func(b []byte) ([]byte, error) {
 			r := wire.NewReader(append(wire.AppendUint16(nil, uint16(typ)), b...))
@@ -458,7 +480,8 @@ func TestVectorsMessages(t *testing.T) {
 			return tree.Append(nil), nil
 		},
 	}
-	for i, c := range cases {
+	for i, c := range decodeCases[map[string]vectors.Hex](t, data) {
+		count.Take(t, 0, nil)
 		for name, encoded := range c {
 			decode, ok := decoders[name]
 			if !ok {
@@ -479,44 +502,43 @@ func TestVectorsMessages(t *testing.T) {
 			}
 		}
 	}
+	count.Done(t)
 }
 
-func TestVectorsDeserialization(t *testing.T) {
-	var cases []struct {
+func loadDeserialization(t *testing.T, data []byte) {
+	type headerCase struct {
 		Header vectors.Hex `json:"vlbytes_header"`
 		Length int         `json:"length"`
 	}
-	vectors.JSON(t, "mls/deserialization.json", &cases)
-	if len(cases) == 0 {
-		t.Fatal("no cases")
-	}
-	for _, c := range cases {
+	var count vectors.Cases
+	for _, c := range decodeCases[headerCase](t, data) {
+		count.Take(t, 0, nil)
 		r := wire.NewReader(c.Header)
 		if n := r.Varint(); r.Done() != nil || n != c.Length {
 			t.Errorf("%x: %d, %v; want %d", c.Header, n, r.Err(), c.Length)
 		}
 	}
+	count.Done(t)
 }
 
 // passiveClient follows a group as someone else's implementation made it.
 type passiveClient struct {
 	suiteCase
-	ExternalPSKs []struct {
-		ID  vectors.Hex `json:"psk_id"`
-		PSK vectors.Hex `json:"psk"`
-	} `json:"external_psks"`
-	KeyPackage                vectors.Hex  `json:"key_package"`
-	SignaturePriv             vectors.Hex  `json:"signature_priv"`
-	EncryptionPriv            vectors.Hex  `json:"encryption_priv"`
-	InitPriv                  vectors.Hex  `json:"init_priv"`
-	Welcome                   vectors.Hex  `json:"welcome"`
-	RatchetTree               *vectors.Hex `json:"ratchet_tree"`
-	InitialEpochAuthenticator vectors.Hex  `json:"initial_epoch_authenticator"`
-	Epochs                    []struct {
-		Proposals          []vectors.Hex `json:"proposals"`
-		Commit             vectors.Hex   `json:"commit"`
-		EpochAuthenticator vectors.Hex   `json:"epoch_authenticator"`
-	} `json:"epochs"`
+	ExternalPSKs              []pskCase      `json:"external_psks"`
+	KeyPackage                vectors.Hex    `json:"key_package"`
+	SignaturePriv             vectors.Hex    `json:"signature_priv"`
+	EncryptionPriv            vectors.Hex    `json:"encryption_priv"`
+	InitPriv                  vectors.Hex    `json:"init_priv"`
+	Welcome                   vectors.Hex    `json:"welcome"`
+	RatchetTree               *vectors.Hex   `json:"ratchet_tree"`
+	InitialEpochAuthenticator vectors.Hex    `json:"initial_epoch_authenticator"`
+	Epochs                    []passiveEpoch `json:"epochs"`
+}
+
+type passiveEpoch struct {
+	Proposals          []vectors.Hex `json:"proposals"`
+	Commit             vectors.Hex   `json:"commit"`
+	EpochAuthenticator vectors.Hex   `json:"epoch_authenticator"`
 }
 
 func (v *passiveClient) run(t *testing.T, s *suite.Suite) {
@@ -591,12 +613,6 @@ func (v *passiveClient) run(t *testing.T, s *suite.Suite) {
 	}
 }
 
-func TestVectorsPassiveClient(t *testing.T) {
-	for _, file := range []string{"passive-client-welcome.json", "passive-client-handling-commit.json", "passive/application.json"} {
-		t.Run(file, func(t *testing.T) {
-			eachNthCase(t, "mls/"+file, passiveStride, func(v *passiveClient) suite.ID { return v.CipherSuite }, func(t *testing.T, s *suite.Suite, v *passiveClient) {
-				v.run(t, s)
-			})
-		})
-	}
+func loadPassiveClient(t *testing.T, data []byte) {
+	eachCase(t, data, passiveStride, func(t *testing.T, s *suite.Suite, v *passiveClient) { v.run(t, s) })
 }

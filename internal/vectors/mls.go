@@ -1,6 +1,7 @@
 package vectors
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -142,15 +143,16 @@ func (c *Cases) Take(t *testing.T, id uint16, unknown error) bool {
 // Done prints the count. That no case ran is a failure.
 func (c *Cases) Done(t *testing.T) {
 	t.Helper()
-	t.Logf("%d of %d cases ran", c.ran, c.total)
-	if c.thinned > 0 {
-		t.Logf("%d cases left out under the race detector, where each %d. runs", c.thinned, c.Stride)
-	}
+	line := fmt.Sprintf("%s: %d of %d cases ran", t.Name(), c.ran, c.total)
 	for _, id := range Awaited {
 		if n := c.awaited[id]; n > 0 {
-			t.Logf("%d cases wait for suite %d", n, id)
+			line += fmt.Sprintf(", %d wait for suite %d", n, id)
 		}
 	}
+	if c.thinned > 0 {
+		line += fmt.Sprintf(", %d are left out as only each %d. runs", c.thinned, c.Stride)
+	}
+	t.Log(line)
 	if c.ran == 0 {
 		t.Error("no case ran")
 	}
