@@ -242,6 +242,25 @@ func TestExternalCommitAndRoles(t *testing.T) {
 	agree(t, again, bob, carol)
 }
 
+// Who comes back can prove that it was there by the resumption secret of the
+// present epoch, which it has to bring along.
+func TestExternalCommitWithResumption(t *testing.T) {
+	people := plainOf(t, suite.X25519AES128GCMEd25519, 2)
+	alice, bob := people[0], people[1]
+	kept := bob.group.ResumptionPSK()
+	id := PreSharedKeyID{Type: PSKResumption, Usage: ResumptionApplication, GroupID: bob.group.GroupID(), Epoch: bob.group.Epoch()}
+	again := newPlainPerson(t, suite.X25519AES128GCMEd25519, 1)
+	again.signer = bob.signer
+	o := ExternalJoinOptions{Replace: ptr(bob.group.Self()), PSKs: []PreSharedKeyID{id}, Credential: again.cred, Signer: again.signer}
+	i := alice.info(GroupInfoOptions{External: true}, nil)
+	if _, err := i.Join(o); !errors.Is(err, ErrUnknownPSK) {
+		t.Fatalf("got %v, want %v", err, ErrUnknownPSK)
+	}
+	o.PSK = func(PreSharedKeyID) (secret.Key, bool) { return kept, true }
+	again.enter(i, []*person{alice}, o)
+	agree(t, alice, again)
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func TestExternalCommitsRefused(t *testing.T) {

@@ -509,12 +509,13 @@ func (l *proposalList) setItems(items []listed) {
 }
 
 // lookup finds the pre-shared keys that a commit names. The head's own
-// resumption secret needs no source.
+// resumption secret needs no source; a newcomer, who sees the head from outside,
+// has it from elsewhere if at all.
 func (g *Group) lookup(ids []PreSharedKeyID, source PSKSource) ([]psk, error) {
 	out := make([]psk, len(ids))
 	for i, id := range ids {
 		out[i].id = id
-		if id.Type == PSKResumption && id.Epoch == g.number && bytes.Equal(id.GroupID, g.groupID) {
+		if id.Type == PSKResumption && id.Epoch == g.number && bytes.Equal(id.GroupID, g.groupID) && !g.resumption.IsZero() {
 			out[i].key = g.resumption
 			continue
 		}
