@@ -4,5 +4,5 @@ package groups
 
 const (
 	passiveStride = 1
-	walks         = 6
+	fewHistories  = 6
 )

@@ -7,5 +7,5 @@ package groups
 // that every suite and kind is met.
 const (
 	passiveStride = 5
-	walks         = 2
+	fewHistories  = 2
 )
