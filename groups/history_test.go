@@ -185,11 +185,11 @@ func (h *history) chance(n int) bool { return h.rng.IntN(n) == 0 }
 // Limits of members, and how often each is drawn. Suites whose curves are slow
 // are drawn more seldom, and mostly for small groups.
 var (
-	historyLimits = []struct{ members, weight int }{{4, 14}, {8, 14}, {16, 8}, {32, 3}, {64, 1}}
+	historyLimits = []struct{ members, weight int }{{4, 20}, {8, 12}, {16, 5}, {32, 2}, {64, 1}}
 	slowSuites    = map[suite.ID]bool{4: true, suite.P521AES256GCM: true, 6: true, suite.P384AES256GCM: true}
 )
 
-const slowLimit = 5
+const slowLimit = 4
 
 // drawSuite draws a suite for that many members.
 func (h *history) drawSuite(members int) suite.ID {
@@ -241,7 +241,7 @@ func (h *history) begin() {
 	h.settle()
 
 	var co CommitOptions
-	for range h.rng.IntN(h.limit) {
+	for range h.limit/2 - 1 + h.rng.IntN(h.limit/2+1) {
 		co.Add = append(co.Add, h.ask().kp)
 	}
 	h.commit(first, co)
@@ -538,7 +538,7 @@ func (h *history) options() CommitOptions {
 // commit has a member commit, perhaps against a rival whom nobody hears.
 func (h *history) commit(by *soul, o CommitOptions) {
 	o.Now, o.PSK = testNow, h.source
-	for range h.rng.IntN(3) {
+	for range h.rng.IntN(2 + len(h.souls)/h.limit) {
 		if s := h.souls[h.rng.IntN(len(h.souls))]; s != by && len(h.souls)-len(o.Remove) > 3 && !slices.Contains(o.Remove, s.group.Self()) {
 			o.Remove = append(o.Remove, s.group.Self())
 		}
