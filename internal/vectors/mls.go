@@ -46,11 +46,6 @@ func kind(name string) string {
 	return name
 }
 
-// Awaited are the registered suites that internal/suite is still without: their
-// cases are counted and not run. That a case of any other suite cannot run is a
-// failure, and so is a suite that is there and still in this list.
-var Awaited = []uint16{4, 6}
-
 // MLS runs every file of $PARLEY_VECTORS/mls that a package reads by the loader
 // of its kind. A file without a loader, and a loader without a file, are
 // failures.
@@ -110,7 +105,6 @@ type Cases struct {
 	Stride int
 
 	total, ran, thinned int
-	awaited             map[uint16]int
 }
 
 // Take reports whether the next case runs. id is its suite, and unknown what
@@ -119,18 +113,9 @@ func (c *Cases) Take(t *testing.T, id uint16, unknown error) bool {
 	t.Helper()
 	i := c.total
 	c.total++
-	switch await := slices.Contains(Awaited, id); {
-	case unknown != nil && !await:
+	if unknown != nil {
 		t.Errorf("case %d: suite 0x%04x: %v", i, id, unknown)
 		return false
-	case unknown != nil:
-		if c.awaited == nil {
-			c.awaited = map[uint16]int{}
-		}
-		c.awaited[id]++
-		return false
-	case await:
-		t.Errorf("case %d: suite 0x%04x is there: take it out of vectors.Awaited", i, id)
 	}
 	if c.Stride > 1 && i%c.Stride != 0 {
 		c.thinned++
@@ -144,11 +129,6 @@ func (c *Cases) Take(t *testing.T, id uint16, unknown error) bool {
 func (c *Cases) Done(t *testing.T) {
 	t.Helper()
 	line := fmt.Sprintf("%s: %d of %d cases ran", t.Name(), c.ran, c.total)
-	for _, id := range Awaited {
-		if n := c.awaited[id]; n > 0 {
-			line += fmt.Sprintf(", %d wait for suite %d", n, id)
-		}
-	}
 	if c.thinned > 0 {
 		line += fmt.Sprintf(", %d are left out as only each %d. runs", c.thinned, c.Stride)
 	}

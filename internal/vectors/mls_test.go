@@ -1,7 +1,6 @@
 package vectors
 
 import (
-	"errors"
 	"testing"
 )
 
@@ -35,21 +34,14 @@ func TestKind(t *testing.T) {
 	}
 }
 
-func TestCasesThinnedAndAwaited(t *testing.T) {
-	defer func(list []uint16) { Awaited = list }(Awaited)
-	Awaited = []uint16{4}
-	unknown := errors.New("unknown")
+func TestCasesThinned(t *testing.T) {
 	c := Cases{Stride: 3}
 	for i, want := range []bool{true, false, false, true, false, false, true} {
-		id, err := uint16(1), error(nil)
-		if i == 4 {
-			id, err = 4, unknown
-		}
-		if got := c.Take(t, id, err); got != want {
+		if got := c.Take(t, 1, nil); got != want {
 			t.Errorf("case %d runs: %v", i, got)
 		}
 	}
-	if c.total != 7 || c.ran != 3 || c.thinned != 3 || c.awaited[4] != 1 {
+	if c.total != 7 || c.ran != 3 || c.thinned != 4 {
 		t.Errorf("%+v", c)
 	}
 	c.Done(t)
