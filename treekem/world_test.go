@@ -546,3 +546,42 @@ func TestAddManyIsLinear(t *testing.T) {
 		t.Errorf("%v allocations for 128 members, %v for 1024", small, large)
 	}
 }
+
+// A node's private key is all that a member keeps of a path: no path secret,
+// from which the keys above would follow, is in what it stores, nor is a key
+// that was replaced.
+func TestPathSecretsAreNotKept(t *testing.T) {
+	for _, s := range suite.All() {
+		w := newWorld(t, s, 5).full(t)
+		var old [][]byte
+		for k := range 4 {
+			for _, p := range w.privates {
+				if e, ok := p.nodes[root(w.tree.Width())]; ok { // which every path replaces
+					old = append(old, e.bytes().Bytes())
+				}
+			}
+			w.commit(t, w.members()[k], w.join(t))
+			for i, p := range w.privates {
+				stored := p.Marshal().Bytes()
+				for x, e := range p.nodes {
+					if !bytes.Contains(stored, e.bytes().Bytes()) {
+						t.Fatalf("member %d does not store the key of node %d", i, x)
+					}
+				}
+				for x, pathSecret := range w.pathSecrets {
+					if bytes.Contains(stored, pathSecret.Bytes()) {
+						t.Fatalf("member %d stores the path secret of node %d", i, x)
+					}
+				}
+				for _, key := range old {
+					if bytes.Contains(stored, key) {
+						t.Fatalf("member %d stores a replaced key", i)
+					}
+				}
+			}
+		}
+		if len(w.pathSecrets) == 0 || len(old) == 0 {
+			t.Fatal("no path was made")
+		}
+	}
+}
