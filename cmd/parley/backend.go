@@ -67,7 +67,7 @@ func (a *app) open(ctx context.Context, need reach) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	done := func() {}
+	done := a.progress("Opening the profile")
 	defer func() { done() }()
 	for began, waits := time.Now(), false; ; waits = true {
 		c, err := a.openClient(ctx, dir, unlock, need)
@@ -78,6 +78,7 @@ func (a *app) open(ctx context.Context, need reach) (backend, error) {
 			return nil, err
 		}
 		if !waits {
+			done()
 			done = a.progress("Waiting for the process that uses the profile")
 		}
 		select {
@@ -101,7 +102,6 @@ func (a *app) unlockExisting(ctx context.Context, dir string) (parley.Unlock, er
 
 // openClient opens the profile in this process.
 func (a *app) openClient(ctx context.Context, dir string, unlock parley.Unlock, need reach) (*parley.Client, error) {
-	defer a.progress("Opening the profile")()
 	c, err := parley.Open(ctx, parley.Options{
 		Dir: dir, Unlock: unlock,
 		RPC:       a.or(a.rpc, "PARLEY_RPC"),

@@ -38,7 +38,9 @@ func (a *app) up(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	done := a.progress("Opening the profile")
 	c, err := a.openClient(ctx, dir, unlock, online)
+	done()
 	if err != nil {
 		return err
 	}
