@@ -11,8 +11,9 @@ import (
 	parley "github.com/parley-im/parley"
 )
 
-// stepTimeout bounds every step. Most take well under a second.
-const stepTimeout = 30 * time.Second
+// stepTimeout bounds every step. Most take well under a second, on a machine that
+// has nothing else to do.
+const stepTimeout = 2 * time.Minute
 
 // groupName is what alice calls her group.
 const groupName = "harbour watch"
