@@ -102,10 +102,15 @@ func TestWelcomeRules(t *testing.T) {
 			bob.tries(t, w.seal(nil, nil), JoinOptions{PSK: sharedKey}, nil)
 		})
 	}
-	t.Run("a key package of another suite", func(t *testing.T) {
-		kp := *bob.kp
-		kp.Suite = suite.X25519ChaCha20Ed25519
-		bob.tries(t, w.sign(alice.signer).seal(nil, nil), JoinOptions{KeyPackage: &kp, PSK: sharedKey}, ErrWelcomeNotForUs)
+	t.Run("a welcome of another suite", func(t *testing.T) { // than the key package that it names
+		m, err := parseMessage(w.sign(alice.signer).seal(nil, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.welcome.suite = suite.X25519ChaCha20Ed25519
+		bob.tries(t, m.marshal(), JoinOptions{PSK: sharedKey}, ErrWelcomeNotForUs)
+		m.welcome.suite = 0xFFFF
+		bob.tries(t, m.marshal(), JoinOptions{PSK: sharedKey}, ErrUnsupported)
 	})
 	t.Run("another's key package", func(t *testing.T) {
 		bob.tries(t, w.sign(alice.signer).seal(nil, nil), JoinOptions{KeyPackage: stranger.kp, PSK: sharedKey}, ErrWelcomeNotForUs)
