@@ -26,6 +26,8 @@ type CommitOptions struct {
 	// IgnorePending leaves out the proposals that were received or made in this
 	// epoch, which otherwise are committed as far as they are valid.
 	IgnorePending bool
+	// Choose says which of the pending proposals to commit; nil means all.
+	Choose func(PendingProposal) bool
 	// Verifier judges the credentials of added and updated members; nil accepts
 	// all.
 	Verifier CredentialVerifier
@@ -42,6 +44,9 @@ type CommitOptions struct {
 	OmitTree bool
 	Framing  Framing
 	Now      time.Time // against which key packages are valid
+	// AnyLifetime accepts key packages that are valid for longer than
+	// [MaxLifetime], or for ever, as some implementations make them.
+	AnyLifetime bool
 
 	link *PreSharedKeyID // set in the first commit of a successor or a branch
 }
@@ -331,6 +336,9 @@ func (g *Group) collect(rows Rows, o *CommitOptions) (list *proposalList, droppe
 	})
 	members := g.keysInUse()
 	for _, p := range pending {
+		if o.Choose != nil && !o.Choose(p) {
+			continue
+		}
 		err := g.vouch(p.Proposal, o)
 		if err == nil {
 			err = members.free(p.Proposal, list)
@@ -364,7 +372,7 @@ func (g *Group) vouch(p *Proposal, o *CommitOptions) error {
 	var leaf *LeafNode
 	switch p.Type {
 	case ProposalAdd:
-		if err := checkLifetime(p.Add.Leaf, o.Now); err != nil {
+		if err := checkLifetime(p.Add.Leaf, o.Now, o.AnyLifetime); err != nil {
 			return err
 		}
 		leaf = p.Add.Leaf

@@ -215,17 +215,17 @@ func (k *KeyPackage) Validate(now time.Time) error {
 	if err := k.check(); err != nil {
 		return err
 	}
-	return checkLifetime(k.Leaf, now)
+	return checkLifetime(k.Leaf, now, false)
 }
 
-// checkLifetime is whether a key package's leaf is valid at now, and not for
-// longer than [MaxLifetime] (RFC 9420, Section 7.2); other leaves have no
-// lifetime.
-func checkLifetime(l *LeafNode, now time.Time) error {
+// checkLifetime is whether a key package's leaf is valid at now, and, unless any
+// length will do, not for longer than [MaxLifetime] (RFC 9420, Section 7.2);
+// other leaves have no lifetime.
+func checkLifetime(l *LeafNode, now time.Time, anyLength bool) error {
 	if err := l.CheckLifetime(now); err != nil {
 		return fmt.Errorf("%w: %w", ErrLifetime, err)
 	}
-	if l.Lifetime.NotAfter-l.Lifetime.NotBefore > uint64(MaxLifetime/time.Second) {
+	if !anyLength && l.Lifetime.NotAfter-l.Lifetime.NotBefore > uint64(MaxLifetime/time.Second) {
 		return fmt.Errorf("%w: longer than %v", ErrLifetime, MaxLifetime)
 	}
 	return nil

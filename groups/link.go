@@ -21,6 +21,7 @@ type LinkOptions struct {
 	OmitTree     bool
 	Verifier     CredentialVerifier
 	Now          time.Time
+	AnyLifetime  bool // as in CommitOptions
 }
 
 // Reinitialize makes the successor of a group that a ReInit closed (RFC 9420,
@@ -78,7 +79,7 @@ func (g *Group) link(usage ResumptionUsage, s suite.ID, id []byte, e Extensions,
 			Type: PSKResumption, Usage: usage, GroupID: g.groupID, Epoch: g.number,
 			Nonce: secret.Random(first.suite.HashSize()).Bytes(),
 		},
-		Verifier: o.Verifier, NoPath: o.NoPath, OmitTree: o.OmitTree, Now: o.Now,
+		Verifier: o.Verifier, NoPath: o.NoPath, OmitTree: o.OmitTree, Now: o.Now, AnyLifetime: o.AnyLifetime,
 	})
 	if err != nil {
 		return nil, err

@@ -313,7 +313,7 @@ func (s *Staged) distrust(c *commit, ap *applied, o ProcessOptions) {
 	ask := func(m Member, leaf *LeafNode) {
 		var errs []error
 		if !o.Now.IsZero() {
-			if err := checkLifetime(leaf, o.Now); err != nil {
+			if err := checkLifetime(leaf, o.Now, false); err != nil {
 				errs = append(errs, err)
 			}
 		}
