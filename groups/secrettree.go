@@ -67,7 +67,7 @@ func (t *secretTree) parseRatchet(b []byte) (*ratchetState, error) {
 	r := wire.NewReader(b)
 	s := &ratchetState{next: r.Uint64(), oldest: r.Uint64()}
 	s.secret = secret.Copy(r.Bytes(t.suite.HashSize()))
-	if err := r.Done(); err != nil || s.oldest > s.next {
+	if err := r.Done(); err != nil || s.oldest > s.next || s.next-s.oldest > MaxSkippedKeys || s.next > math.MaxUint32+1 {
 		return nil, fmt.Errorf("%w: ratchet row", ErrState)
 	}
 	return s, nil

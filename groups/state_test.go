@@ -96,6 +96,32 @@ func TestStateRefused(t *testing.T) {
 	}
 }
 
+// A ratchet's row that was damaged is refused, and asks for no work.
+func TestDamagedRatchet(t *testing.T) {
+	people := groupOf(t, 2, nil)
+	alice, bob := people[0], people[1]
+	bob.process(alice.say("first"))
+	msg := alice.say("second")
+	key := rowKey(rowRatchet, uint32(ratchetApplication), 0)
+	good := bob.rows[bob.group.cid][key]
+	for name, change := range map[string]func(row []byte) []byte{
+		"short":               func(row []byte) []byte { return row[:len(row)-1] },
+		"long":                func(row []byte) []byte { return append(row, 0) },
+		"next far ahead":      func(row []byte) []byte { row[1] = 1; return row },
+		"next above 2^32":     func(row []byte) []byte { row[3], row[11] = 2, 2; return row },
+		"oldest above next":   func(row []byte) []byte { row[15] = 9; return row },
+		"too much to be kept": func(row []byte) []byte { row[6], row[15] = 9, 0; return row },
+	} {
+		bob.rows[bob.group.cid][key] = change(bytes.Clone(good))
+		rows := snapshot(bob.rows)
+		if _, err := bob.group.Unprotect(bob.rows, msg); !errors.Is(err, ErrState) || !same(rows, bob.rows) {
+			t.Errorf("%s: got %v, want %v", name, err, ErrState)
+		}
+	}
+	bob.rows[bob.group.cid][key] = good
+	bob.process(msg)
+}
+
 func TestPastEpoch(t *testing.T) {
 	people := groupOf(t, 3, nil)
 	alice, bob, carol := people[0], people[1], people[2]
