@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/parley-im/parley/internal/secret"
-	"github.com/parley-im/parley/internal/suite"
 	"github.com/parley-im/parley/internal/wire"
 	"github.com/parley-im/parley/treekem"
 )
@@ -59,6 +58,13 @@ var wireTypes = map[string]func([]byte) ([]byte, error){
 			return nil, err
 		}
 		return q.marshal(), nil
+	},
+	"external senders": func(b []byte) ([]byte, error) {
+		senders, err := ExternalSenders(Extensions{{Type: extensionExternalSenders, Data: b}})
+		if err != nil {
+			return nil, err
+		}
+		return ExternalSendersExtension(senders).Data, nil
 	},
 	"application header": func(b []byte) ([]byte, error) {
 		h, err := parseAppHeader(b)
@@ -135,6 +141,7 @@ var samples = sync.OnceValue(func() []sample {
 	add("roles", alice.group.Roles().Marshal())
 	required := required{extensions: []treekem.ExtensionType{1, 2}, credentials: []treekem.CredentialType{CredentialEthereum}}
 	add("required capabilities", required.marshal())
+	add("external senders", ExternalSendersExtension([]ExternalSender{{[]byte("key"), treekem.Basic([]byte("bot"))}, {[]byte("k"), Credential{Type: 9}}}).Data)
 	add("application header", (&AppHeader{N: 7, Prev: [32]byte{1}}).marshal())
 	return out
 })
@@ -200,7 +207,10 @@ func fuzzWire(f *testing.F, name string) {
 	}
 	decode := wireTypes[name]
 	f.Fuzz(func(t *testing.T, in []byte) {
-		if out, err := decode(in); err == nil && !bytes.Equal(in, out) {
+		var out []byte
+		var err error
+		bounded(t, name, len(in), memoryFactor, func() { out, err = decode(in) })
+		if err == nil && !bytes.Equal(in, out) {
 			t.Fatalf("%x re-encodes as %x", in, out)
 		}
 	})
@@ -215,87 +225,4 @@ func FuzzGroupContext(f *testing.F)         { fuzzWire(f, "group context") }
 func FuzzRoles(f *testing.F)                { fuzzWire(f, "roles") }
 func FuzzRequiredCapabilities(f *testing.F) { fuzzWire(f, "required capabilities") }
 func FuzzAppHeader(f *testing.F)            { fuzzWire(f, "application header") }
-
-// FuzzProcess hands a member whatever comes: nothing may be accepted that no
-// member sent, and nothing may change.
-func FuzzProcess(f *testing.F) {
-	people := groupOf(f, 3, nil)
-	alice, bob := people[0], people[1]
-	sent := map[string]bool{}
-	for _, msg := range [][]byte{
-		alice.say("hello"), alice.prepare(CommitOptions{}).Commit,
-		alice.prepare(CommitOptions{Add: []*KeyPackage{newPerson(f, 9).kp}}).Commit,
-	} {
-		f.Add(msg, true)
-		sent[string(msg)] = true
-	}
-	inner := (&framedContent{groupID: []byte("g"), sender: member(0), contentType: ContentApplication, application: []byte("x")}).append(nil)
-	f.Add(inner, false)
-	rows := snapshot(bob.rows)
-	f.Fuzz(func(t *testing.T, in []byte, whole bool) {
-		msg := in
-		if !whole { // what a member may encrypt, whose software is hostile
-			var out changes
-			k, err := alice.group.secretTree(alice.rows).next(ratchetHandshake, 0, &out)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m := &privateMessage{groupID: alice.group.groupID, epoch: alice.group.number, contentType: ContentCommit}
-			m.ciphertext = alice.group.suite.AEAD().Seal(nil, k.key, k.nonce, in, m.appendAAD(nil))
-			key, nonce := senderDataCipher(alice.group.suite, alice.group.senderData, m.ciphertext)
-			m.encryptedSenderData = alice.group.suite.AEAD().Seal(nil, key, nonce, make([]byte, 12), m.appendSenderAAD(nil))
-			msg = (&message{wireFormat: WirePrivateMessage, private: m}).marshal()
-		}
-		bob.rows = snapshot(rows)
-		_, err := bob.group.Process(bob.rows, msg, ProcessOptions{Now: testNow})
-		if err == nil && !sent[string(msg)] {
-			t.Fatal("a message nobody sent is accepted")
-		}
-		if err != nil {
-			refused(t, err)
-			if !same(rows, bob.rows) {
-				t.Fatal("rows changed")
-			}
-		}
-	})
-}
-
-// FuzzStored reads stored state that was damaged.
-func FuzzStored(f *testing.F) {
-	people := groupOf(f, 3, nil)
-	alice := people[0]
-	alice.merge(alice.prepare(CommitOptions{}))
-	f.Add(alice.group.Marshal().Bytes())
-	f.Add(alice.past[0].Marshal().Bytes())
-	f.Add(alice.private.Marshal().Bytes())
-	f.Fuzz(func(t *testing.T, in []byte) {
-		if g, err := Unmarshal(secret.Copy(in), alice.signer); err == nil {
-			g.Members()
-		}
-		if p, err := UnmarshalPast(secret.Copy(in)); err == nil {
-			p.Member(0)
-		}
-		_, _ = ParseKeyPackagePrivate(suite.Secp256k1ChaCha20Poly1305, secret.Copy(in))
-	})
-}
-
-// FuzzJoin opens what claims to be a Welcome.
-func FuzzJoin(f *testing.F) {
-	alice, bob := newPerson(f, 0), newPerson(f, 1)
-	alice.create(nil)
-	st := alice.prepare(CommitOptions{Add: []*KeyPackage{bob.kp}})
-	f.Add(st.Welcome)
-	f.Fuzz(func(t *testing.T, in []byte) {
-		rows := MemoryRows{}
-		_, err := Join(rows, in, JoinOptions{KeyPackage: bob.kp, Private: bob.private, Signer: bob.signer})
-		if err == nil && !bytes.Equal(in, st.Welcome) {
-			t.Fatal("a welcome nobody sent is accepted")
-		}
-		if err != nil {
-			refused(t, err)
-			if len(rows) > 0 {
-				t.Fatal("rows changed")
-			}
-		}
-	})
-}
+func FuzzExternalSenders(f *testing.F)      { fuzzWire(f, "external senders") }
