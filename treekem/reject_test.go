@@ -511,3 +511,38 @@ func TestUnmergedLeaf(t *testing.T) {
 		})
 	}
 }
+
+// TestOneBelowAParent is trees whose leaf 0 has the parent hash of the root
+// directly. That is right where leaf 1 came later, and is unmerged; otherwise the
+// root's key is held by leaf 0 alone, who says that leaf 1 has it too.
+func TestOneBelowAParent(t *testing.T) {
+	s := mustSuite(t, suite.X25519AES128GCMEd25519)
+	none := empty(s) // for its hashes
+	for name, c := range map[string]struct {
+		unmerged []LeafIndex
+		want     error
+	}{"unmerged": {[]LeafIndex{1}, nil}, "left out": {nil, ErrTree}} {
+		t.Run(name, func(t *testing.T) {
+			var people [3]person
+			for i := range people {
+				people[i] = newPerson(t, s)
+			}
+			key := newPerson(t, s).key.Public()
+			l := people[0].leaf
+			l.Source, l.Lifetime = SourceCommit, Lifetime{}
+			l.ParentHash = none.parentHash(key, nil, none.innerHash(nil, none.leafHash(2, people[2].leaf), none.leafHash(3, nil)))
+			if err := l.Sign(s, people[0].signer, testGroup, 0); err != nil {
+				t.Fatal(err)
+			}
+			encoded := wire.AppendVecFunc(nil, func(b []byte) []byte {
+				b = l.Append(append(b, 1, typeLeaf))
+				b = people[1].leaf.Append(append(b, 0, 1, typeLeaf))
+				b = (&ParentNode{EncryptionKey: key, UnmergedLeaves: c.unmerged}).Append(append(b, 1, typeParent))
+				return people[2].leaf.Append(append(b, 1, typeLeaf))
+			})
+			if err := mustParse(t, s, encoded).Validate(testGroup); !errors.Is(err, c.want) || (err != nil) != (c.want != nil) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+		})
+	}
+}
