@@ -210,11 +210,9 @@ func TestParseRejects(t *testing.T) {
 		"unmerged leaves falling": join(slotLeaf, (&ParentNode{UnmergedLeaves: []LeafIndex{1, 0}}).Append([]byte{1, typeParent}), slotLeaf),
 		"unmerged leaf 2^31":      join(slotLeaf, (&ParentNode{UnmergedLeaves: []LeafIndex{1 << 31}}).Append([]byte{1, typeParent}), slotLeaf),
 	} {
-		t.Run(name, func(t *testing.T) {
-			if _, err := Parse(s, bad); !errors.Is(err, ErrMalformed) {
-				t.Error(err)
-			}
-		})
+		if _, err := Parse(s, bad); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 
 	stored := w.privates[2].Marshal().Bytes()
@@ -233,29 +231,76 @@ func TestParseRejects(t *testing.T) {
 	}
 }
 
-// What a few hostile bytes can make us allocate is bounded by the limits.
+// What bytes from a peer make this package allocate, in all and not at a time,
+// is at most a factor times their number, and memoryBase for what work on a
+// small tree costs anyway. In a tree a blank is one byte, and is a node, with a
+// hash, in a tree that is filled up to a power of two.
+const (
+	memoryFactor = 256
+	treeFactor   = 2048
+	memoryBase   = 2 << 20
+)
+
+// bounded runs f, which decodes or validates n bytes.
+func bounded(tb testing.TB, what string, n, factor int, f func()) {
+	tb.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > uint64(n)*uint64(factor)+memoryBase {
+		tb.Errorf("%s of %d bytes: %d bytes allocated", what, n, got)
+	}
+}
+
+// Inputs in which every byte or two ask for as much memory as they can.
 func TestHostileSizesAllocateLittle(t *testing.T) {
 	s := mustSuite(t, suite.X25519AES128GCMEd25519)
+	leaf := newPerson(t, s).leaf.Append([]byte{1, typeLeaf})
 	for name, in := range map[string][]byte{
-		"blanks":         wire.AppendVec(nil, make([]byte, 8*MaxLeaves)),
-		"huge vector":    {0xbf, 0xff, 0xff, 0xff},
-		"huge in a leaf": append([]byte{0x80, 0x01, 0x00, 0x00, 1, typeLeaf}, 0xbf, 0xff, 0xff, 0xff),
+		"blanks":                 wire.AppendVec(nil, append(make([]byte, MaxLeaves/4), leaf...)),
+		"too many blanks":        wire.AppendVec(nil, make([]byte, 8*MaxLeaves)),
+		"one leaf again and on":  wire.AppendVec(nil, bytes.TrimSuffix(bytes.Repeat(append(leaf, 0), 1<<8), []byte{0})),
+		"huge vector":            {0xbf, 0xff, 0xff, 0xff},
+		"huge in a leaf":         append([]byte{0x80, 0x01, 0x00, 0x00, 1, typeLeaf}, 0xbf, 0xff, 0xff, 0xff),
+		"a parent of all leaves": wire.AppendVec(nil, slices.Concat(leaf, allUnmerged(), leaf)),
 	} {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		if _, err := Parse(s, in); !errors.Is(err, ErrMalformed) {
-			t.Errorf("%s: %v", name, err)
-		}
-		runtime.ReadMemStats(&after)
-		if got := after.TotalAlloc - before.TotalAlloc; got > 32<<20 {
-			t.Errorf("%s: %d bytes allocated", name, got)
-		}
+		bounded(t, name, len(in), treeFactor, func() {
+			if tree, err := Parse(s, in); err == nil {
+				_ = tree.Validate(testGroup)
+			} else if !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
 	}
+	for name, c := range map[string]struct {
+		codec codec
+		in    []byte
+	}{
+		"keys":             {privateCodec, slices.Concat([]byte{0, 1, 0, 1, 0, 0, 0, 0}, wire.AppendVec(nil, bytes.Repeat([]byte{0, 0, 0, 1, 0, 0}, 9000)))},
+		"unmerged leaves":  {parentCodec, allUnmerged()[2:]},
+		"nodes of a path":  {pathCodec, append(leaf[2:], wire.AppendVec(nil, make([]byte, 1<<16))...)},
+		"cut off in a key": {leafCodec, leaf[2:40]},
+	} {
+		bounded(t, name, len(c.in), memoryFactor, func() { _, _ = c.codec(c.in) })
+	}
+}
+
+// allUnmerged is a parent node whose unmerged leaves are all that there can be.
+func allUnmerged() []byte {
+	p := &ParentNode{EncryptionKey: []byte("key")}
+	for i := range LeafIndex(MaxLeaves) {
+		p.UnmergedLeaves = append(p.UnmergedLeaves, i)
+	}
+	return p.Append([]byte{1, typeParent})
 }
 
 func fuzzCodec(f *testing.F, c codec) {
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if again, err := c(b); err == nil && !bytes.Equal(again, b) {
+		var again []byte
+		var err error
+		bounded(t, "input", len(b), memoryFactor, func() { again, err = c(b) })
+		if err == nil && !bytes.Equal(again, b) {
 			t.Fatalf("%x re-encodes as %x", b, again)
 		}
 	})
@@ -300,7 +345,13 @@ func FuzzTree(f *testing.F) {
 	f.Add(wire.AppendVec(nil, slices.Concat(leaf, parent, leaf, []byte{0, 0, 0}, leaf)), uint32(3))
 	stranger := newPerson(f, s)
 	f.Fuzz(func(t *testing.T, b []byte, i uint32) {
-		tree, err := Parse(s, b)
+		var tree *Tree
+		var err error
+		bounded(t, "tree", len(b), treeFactor, func() {
+			if tree, err = Parse(s, b); err == nil {
+				_ = tree.Validate(testGroup)
+			}
+		})
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatal(err)
@@ -310,7 +361,6 @@ func FuzzTree(f *testing.F) {
 		if !bytes.Equal(tree.Append(nil), b) {
 			t.Fatal("re-encodes differently")
 		}
-		_ = tree.Validate(testGroup)
 		for _, step := range tree.filteredPath(LeafIndex(i) % LeafIndex(tree.Width())) {
 			tree.targets(step, map[LeafIndex]bool{1: true})
 		}
