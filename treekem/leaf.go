@@ -340,8 +340,9 @@ func (l *LeafNode) Verify(s *suite.Suite, groupID []byte, index LeafIndex) error
 // Check applies the rules of RFC 9420, Section 7.3, that can be judged from the
 // leaf alone, its signature and lifetime excepted: usable keys, no extension
 // twice, capabilities that cover the version, the leaf's own credential and its
-// extensions, and an application_id that is one. It returns [ErrLeaf]. That they name the suite is no rule of
-// the RFC, and published vectors of suite 7 have leaves that do not.
+// extensions, and an application_id that is one. It returns [ErrLeaf]. That they
+// name the suite is no rule of the RFC, and published vectors of suite 7 have
+// leaves that do not.
 func (l *LeafNode) Check(s *suite.Suite) error {
 	switch {
 	case s.CheckHPKEKey(l.EncryptionKey) != nil:
