@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	mathrand "math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -57,6 +58,9 @@ func TestHistories(t *testing.T) {
 	if n == 0 {
 		t.Error("no history was run")
 	}
+	if missing := sum.missing(); n >= 100 && len(missing) > 0 {
+		t.Errorf("in %d histories there was no case of %v", n, missing)
+	}
 }
 
 // historyCounts says what happened.
@@ -66,24 +70,23 @@ type historyCounts struct {
 }
 
 func (c *historyCounts) add(o historyCounts) {
-	c.Commits += o.Commits
-	c.External += o.External
-	c.Resyncs += o.Resyncs
-	c.WithoutPath += o.WithoutPath
-	c.Private += o.Private
-	c.Added += o.Added
-	c.Removed += o.Removed
-	c.Updated += o.Updated
-	c.PSKs += o.PSKs
-	c.Contexts += o.Contexts
-	c.Dropped += o.Dropped
-	c.Outside += o.Outside
-	c.Restarts += o.Restarts
-	c.Lags += o.Lags
-	c.Late += o.Late
-	c.Rivals += o.Rivals
-	c.ReInits += o.ReInits
-	c.Largest = max(c.Largest, o.Largest)
+	largest := max(c.Largest, o.Largest)
+	sum, of := reflect.ValueOf(c).Elem(), reflect.ValueOf(o)
+	for i := range sum.NumField() {
+		sum.Field(i).SetInt(sum.Field(i).Int() + of.Field(i).Int())
+	}
+	c.Largest = largest
+}
+
+// missing lists what never happened.
+func (c *historyCounts) missing() []string {
+	var out []string
+	for i, v := 0, reflect.ValueOf(*c); i < v.NumField(); i++ {
+		if v.Field(i).IsZero() {
+			out = append(out, v.Type().Field(i).Name)
+		}
+	}
+	return out
 }
 
 // soul is someone in a history: a person, the signature keys it may have by
