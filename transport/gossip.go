@@ -21,7 +21,7 @@ const (
 	historyLength  = 4200 * time.Millisecond // how long a message can be asked for
 	historyGossip  = 2100 * time.Millisecond // how long it is offered
 	queueSize      = 1024
-	minShardQueue  = 16
+	minShardQueue  = 384
 	maxSubsPerRPC  = 2 * MaxShards
 	scoreInterval  = 12 * time.Second
 	scoreRetain    = time.Hour
@@ -93,8 +93,9 @@ func (n *Node) joinShard(shard int, name string) error {
 	return nil
 }
 
-// shardQueue is how many messages wait on one shard: queueSize on all together, so
-// that what is not read takes 64 MiB and not as much for each shard.
+// shardQueue is how many messages wait on one shard until the goroutine that
+// reads it gets to run: queueSize on all together, as they are up to 64 KiB each,
+// but never less than a burst from two conversations of a contact who was away.
 func shardQueue(shards int) int { return max(minShardQueue, queueSize/shards) }
 
 // messageID is SHA-256 of the data: there is no author and no sequence number.
