@@ -188,7 +188,7 @@ func (h *history) chance(n int) bool { return h.rng.IntN(n) == 0 }
 // Limits of members, and how often each is drawn. Suites whose curves are slow
 // are drawn more seldom, and mostly for small groups.
 var (
-	historyLimits = []struct{ members, weight int }{{4, 20}, {8, 12}, {16, 5}, {32, 2}, {64, 1}}
+	historyLimits = []struct{ members, weight int }{{4, 60}, {8, 24}, {16, 6}, {32, 2}, {64, 1}}
 	slowSuites    = map[suite.ID]bool{4: true, suite.P521AES256GCM: true, 6: true, suite.P384AES256GCM: true}
 )
 
