@@ -454,8 +454,10 @@ func (h *history) propose() {
 		}
 		what, f.Private, f.Padding = "self-remove", false, 0
 		msg, err = propose(&Proposal{Type: ProposalSelfRemove})
-		h.left = slices.DeleteFunc(h.left, func(l leaving) bool { return l.who == from })
-		h.left = append(h.left, leaving{from, msg})
+		if err == nil { // else it is leaving already, by a message that stands
+			h.left = slices.DeleteFunc(h.left, func(l leaving) bool { return l.who == from })
+			h.left = append(h.left, leaving{from, msg})
+		}
 	case k < 15:
 		what = "psk"
 		msg, err = propose(&Proposal{Type: ProposalPSK, PSK: h.psk()})
