@@ -17,8 +17,10 @@ const module = "github.com/parley-im/parley"
 // foundations: docs/architecture.md, "The house". What is not in it may not be.
 var arrows = map[string][]string{
 	"":                  {"groups", "identity", "internal/store", "ratchet", "transport"},
-	"cmd/devnet":        {"", "groups", "identity", "internal/devchain", "internal/store", "ratchet", "transport"},
-	"cmd/parley":        {"", "identity", "transport", "internal/store"},
+	"apps/safe":         {"", "identity"},
+	"apps/safe/service": {"apps/safe"},
+	"cmd/devnet":        {"", "apps/safe", "groups", "identity", "internal/devchain", "internal/store", "ratchet", "transport"},
+	"cmd/parley":        {"", "apps/safe", "apps/safe/service", "identity", "transport", "internal/store"},
 	"groups":            {"treekem"},
 	"identity":          {},
 	"internal/devchain": {},
