@@ -208,7 +208,7 @@ func TestGroupLife(t *testing.T) {
 	w := newWorld(t)
 	alice, bob, carol := w.join("alice"), w.join("bob"), w.join("carol")
 	w.connected(alice, bob, carol)
-	g, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"})
+	g, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}, GroupOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestGroupLife(t *testing.T) {
 func TestClosed(t *testing.T) {
 	w := newWorld(t)
 	alice := w.join("alice")
-	if _, err := alice.CreateGroup(t.Context(), "ops", nil); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", nil, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, done := t.Context(), make(chan error)
@@ -289,7 +289,7 @@ func TestClosed(t *testing.T) {
 			return err
 		},
 		"SendGroup":   func() error { _, err := alice.SendGroup(ctx, "ops", Text("x"), SendOptions{}); return err },
-		"CreateGroup": func() error { _, err := alice.CreateGroup(ctx, "more", nil); return err },
+		"CreateGroup": func() error { _, err := alice.CreateGroup(ctx, "more", nil, GroupOptions{}); return err },
 		"Groups":      func() error { _, err := alice.Groups(ctx); return err },
 		"Group":       func() error { _, err := alice.Group(ctx, "ops"); return err },
 		"Messages":    func() error { _, err := alice.Messages(ctx, "ops", 1); return err },

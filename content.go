@@ -20,8 +20,9 @@ const (
 	maxGroupLogs = 48 << 10
 	// MaxReaction bounds a reaction: a few code points, such as one emoji.
 	MaxReaction = 64
-	// MaxTypeName bounds the name of an application's content type.
-	MaxTypeName = 64
+	// MaxTypeName bounds the name of an application's content type, and the
+	// purpose of a group.
+	MaxTypeName = 128
 	// MaxReceipt is the number of message ids in one receipt.
 	MaxReceipt = 256
 	// maxSeq is the largest Seq: nobody writes as much, and there are numbers
@@ -298,7 +299,7 @@ func (c Content) check() error {
 	case KindApplication:
 		wantType, wantData, wantRef = true, len(c.Data) > 0, c.Ref != nil
 	case kindWelcome:
-		wantData, wantText = true, c.Text != ""
+		wantData, wantText, wantType = true, c.Text != "", c.Type != ""
 	case kindLogs:
 		wantData = true
 	case kindPart:

@@ -26,6 +26,7 @@ func sampleContents() map[string]Content {
 		"numbered":    {Kind: KindText, Text: "n", Seq: 7, Base: 5},
 		"welcome":     {Kind: kindWelcome, Text: "ops", Data: []byte("mls")},
 		"logs":        {Kind: kindLogs, Data: []byte("logs")},
+		"purpose":     {Kind: kindWelcome, Text: "ops", Type: "im.parley.test/1", Data: []byte("mls")},
 		"with logs":   {Kind: kindWelcome, Text: "ops", Data: []byte("mls"), Logs: []byte("logs")},
 		"part":        {Kind: kindPart, Ref: &ref, Data: []byte("p"), Index: 1, Total: 2},
 	}

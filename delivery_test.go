@@ -260,7 +260,7 @@ func TestRepairAsksMembersOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stranger.Close() })
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bob.until("the group", changed("joined"))

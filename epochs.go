@@ -60,7 +60,7 @@ func (s *step) commit(g *group, o groups.CommitOptions) error {
 		if err != nil {
 			return err
 		}
-		welcome := Content{Kind: kindWelcome, Text: g.name, Data: staged.Welcome}
+		welcome := Content{Kind: kindWelcome, Text: g.name, Type: g.purpose, Data: staged.Welcome}
 		if room := MaxContent - len(staged.Welcome) - welcomeOverhead; len(logs) > 0 && room > identity.MaxLogSize {
 			welcome.Logs, _ = appendMemberLogs(nil, logs, room)
 		}
@@ -167,7 +167,7 @@ func (s *step) merge(g *group, staged *groups.Staged) error {
 	if err := s.DropScope(headScope(before.CID())); err != nil {
 		return err
 	}
-	moved := &group{id: g.id, name: g.name, creator: g.creator, inviter: g.inviter, restored: g.restored, head: next}
+	moved := &group{id: g.id, name: g.name, purpose: g.purpose, creator: g.creator, inviter: g.inviter, restored: g.restored, head: next}
 	if err := s.saveHead(moved); err != nil {
 		return err
 	}
@@ -380,10 +380,10 @@ func (s *step) receiveWelcome(from identity.Account, content Content) error {
 		return nil
 	}
 	head := joined.Group
-	g := &group{id: head.GroupID(), name: content.Text, inviter: from, head: head}
+	g := &group{id: head.GroupID(), name: content.Text, purpose: content.Type, inviter: from, head: head}
 	// Who sent it must be who made it, and a group's creator is its admin.
 	inviter, err := memberAccount(joined.Inviter)
-	if err != nil || inviter != from || !joined.Inviter.Admin || checkGroupName(g.name) != nil || len(g.id) != groupIDSize {
+	if err != nil || inviter != from || !joined.Inviter.Admin || checkGroupName(g.name) != nil || checkPurpose(g.purpose) != nil || len(g.id) != groupIDSize {
 		s.c.dropped.content.Add(1)
 		return s.dropEpoch(head.CID())
 	}

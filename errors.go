@@ -50,6 +50,9 @@ var (
 	// ErrContent is returned for content that is not canonical CBOR of the form
 	// in docs/spec.md.
 	ErrContent = errors.New("parley: malformed content")
+	// ErrAppData is returned for a name, a key or a value of an application that
+	// is empty or too long, and when it keeps too many.
+	ErrAppData = errors.New("parley: application data")
 	// ErrNoKey is returned by TryOpen for an envelope that none of the client's
 	// keys opens.
 	ErrNoKey = errors.New("parley: no key opens this envelope")

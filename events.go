@@ -192,8 +192,12 @@ func (s *step) insertMessage(conv string, author identity.Account, own bool, sta
 	if err != nil {
 		return false, err
 	}
-	r, err := s.Exec(`INSERT OR IGNORE INTO messages (id, conv, author, own, at, state, expires, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		c.ID[:], conv, author.Bytes(), own, s.unixMilli(), string(state), int64(min(c.Expires, 1<<40))*1000, b)
+	app := ""
+	if c.Kind == KindApplication {
+		app = c.Type
+	}
+	r, err := s.Exec(`INSERT OR IGNORE INTO messages (id, conv, author, own, at, state, expires, content, app) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		c.ID[:], conv, author.Bytes(), own, s.unixMilli(), string(state), int64(min(c.Expires, 1<<40))*1000, b, app)
 	if err != nil || r.RowsAffected == 0 {
 		return false, err
 	}

@@ -39,6 +39,7 @@ const (
 type group struct {
 	id        []byte
 	name      string
+	purpose   string
 	creator   bool
 	inviter   identity.Account // the account that made it, or sent the Welcome
 	restored  bool             // nothing is sent: see ErrRestored
@@ -99,7 +100,7 @@ func (r epochRows) Delete(cid groups.CID, key groups.RowKey) error {
 
 // loadGroups reads the active groups and the epochs they have left.
 func (s *step) loadGroups() error {
-	rows, err := s.Query(`SELECT id, name, creator, inviter, restored, head, sealed FROM groups WHERE status = ?`, groupActive)
+	rows, err := s.Query(`SELECT id, name, purpose, creator, inviter, restored, head, sealed FROM groups WHERE status = ?`, groupActive)
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (s *step) loadGroups() error {
 		var cid groups.CID
 		var sealed []byte
 		var inviter []byte
-		if err := rows.Scan(&g.id, &g.name, &g.creator, &inviter, &g.restored, &cid, &sealed); err != nil {
+		if err := rows.Scan(&g.id, &g.name, &g.purpose, &g.creator, &inviter, &g.restored, &cid, &sealed); err != nil {
 			return err
 		}
 		if g.inviter, err = identity.AccountFromBytes(inviter); err != nil {
@@ -202,9 +203,9 @@ func (s *step) saveHead(g *group) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Exec(`INSERT INTO groups (id, name, status, creator, inviter, head, sealed, created, restored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status, creator = excluded.creator, head = excluded.head, sealed = excluded.sealed, restored = excluded.restored`,
-		g.id, g.name, groupActive, g.creator, g.inviter.Bytes(), cid, sealed, s.unixMilli(), g.restored); err != nil {
+	if _, err := s.Exec(`INSERT INTO groups (id, name, purpose, status, creator, inviter, head, sealed, created, restored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET name = excluded.name, purpose = excluded.purpose, status = excluded.status, creator = excluded.creator, head = excluded.head, sealed = excluded.sealed, restored = excluded.restored`,
+		g.id, g.name, g.purpose, groupActive, g.creator, g.inviter.Bytes(), cid, sealed, s.unixMilli(), g.restored); err != nil {
 		return err
 	}
 	if _, err := s.Exec(`INSERT INTO epochs (cid, grp, number) VALUES (?, ?, ?)`, cid, g.id, g.head.Epoch()); err != nil {
@@ -278,17 +279,20 @@ func (c *Client) active(id []byte) (*group, error) {
 // CreateGroup makes a group of this account and the members named, of which
 // this client is the creator: it alone commits changes. Every member's keys are
 // fetched first, so all must be reachable, or their records kept by someone who
-// is. It returns ErrGroupName, and a *PeerError for a member who cannot be
-// invited; then there is no group.
-func (c *Client) CreateGroup(ctx context.Context, name string, members []string) (Group, error) {
+// is. It returns ErrGroupName for a bad name or purpose, and a *PeerError for a
+// member who cannot be invited; then there is no group.
+func (c *Client) CreateGroup(ctx context.Context, name string, members []string, o GroupOptions) (Group, error) {
 	if err := checkGroupName(name); err != nil {
+		return Group{}, err
+	}
+	if err := checkPurpose(o.Purpose); err != nil {
 		return Group{}, err
 	}
 	invited, err := c.invite(ctx, members)
 	if err != nil {
 		return Group{}, err
 	}
-	g := &group{id: make([]byte, groupIDSize), name: name, creator: true, inviter: c.me.account}
+	g := &group{id: make([]byte, groupIDSize), name: name, purpose: o.Purpose, creator: true, inviter: c.me.account}
 	rand.Read(g.id)
 	err = c.step(ctx, func(s *step) error {
 		var n int
@@ -327,7 +331,18 @@ func checkGroupName(name string) error {
 	if name == "" || len(name) > maxGroupName || strings.TrimSpace(name) != name {
 		return fmt.Errorf("%w: 1 to %d bytes, without spaces around", ErrGroupName, maxGroupName)
 	}
-	for _, r := range name {
+	return checkPrints(name)
+}
+
+func checkPurpose(purpose string) error {
+	if len(purpose) > MaxTypeName {
+		return fmt.Errorf("%w: a purpose has at most %d bytes", ErrGroupName, MaxTypeName)
+	}
+	return checkPrints(purpose)
+}
+
+func checkPrints(s string) error {
+	for _, r := range s {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
 			return fmt.Errorf("%w: a character does not print", ErrGroupName)
 		}
@@ -559,7 +574,7 @@ func (c *Client) groupByID(ctx context.Context, id []byte) (Group, error) {
 	out := Group{GroupRef: GroupRef{ID: hex.EncodeToString(id)}, Members: []Member{}}
 	err := c.view(ctx, func(tx *store.Tx) error {
 		var cid groups.CID
-		if err := tx.QueryRow(`SELECT name, status, creator, head FROM groups WHERE id = ?`, id).Scan(&out.Name, &out.Status, &out.Creator, &cid); err != nil {
+		if err := tx.QueryRow(`SELECT name, purpose, status, creator, head FROM groups WHERE id = ?`, id).Scan(&out.Name, &out.Purpose, &out.Status, &out.Creator, &cid); err != nil {
 			return err
 		}
 		out.Head = hex.EncodeToString(cid[:])

@@ -19,12 +19,12 @@ func TestGroupNamesTakeNobodysPlace(t *testing.T) {
 	w.connected(alice, bob)
 	alice.wait(alice.say("bob.eth", "in the pair"), Delivered)
 	bob.wait(bob.say("alice.eth", "in the pair"), Delivered)
-	mine, err := alice.CreateGroup(t.Context(), "ops", nil)
+	mine, err := alice.CreateGroup(t.Context(), "ops", nil, GroupOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"ops", mine.ID, "bob.eth", strings.Repeat("é", maxGroupName/2)} {
-		if _, err := bob.CreateGroup(t.Context(), name, []string{"alice.eth"}); err != nil {
+		if _, err := bob.CreateGroup(t.Context(), name, []string{"alice.eth"}, GroupOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -64,7 +64,7 @@ func TestOnlyTheInviterInvitesAgain(t *testing.T) {
 	w := newWorld(t)
 	alice, bob, carol := w.join("alice"), w.join("bob"), w.join("carol")
 	w.connected(alice, bob, carol)
-	g, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"})
+	g, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}, GroupOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestProposalsWaitForTheCreator(t *testing.T) {
 	w := newWorld(t)
 	alice, bob, carol := w.join("alice"), w.join("bob"), w.join("carol")
 	w.connected(alice, bob, carol)
-	if _, err := bob.CreateGroup(t.Context(), "ops", []string{"alice.eth", "carol.eth"}); err != nil {
+	if _, err := bob.CreateGroup(t.Context(), "ops", []string{"alice.eth", "carol.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	alice.until("the group", changed("joined"))
@@ -178,7 +178,7 @@ func TestGroupOfEight(t *testing.T) {
 		all = append(all, p)
 	}
 	w.connected(all...)
-	if _, err := all[0].CreateGroup(t.Context(), "ops", invited); err != nil {
+	if _, err := all[0].CreateGroup(t.Context(), "ops", invited, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range all[1:] {

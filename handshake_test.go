@@ -83,7 +83,7 @@ func TestCommitLargerThanAnEnvelope(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.join("alice"), w.join("bob")
 	w.connected(alice, bob)
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bob.until("the group", changed("joined"))
@@ -203,7 +203,7 @@ func TestUnfinishedHandshakesAreBounded(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.join("alice"), w.join("bob")
 	w.connected(alice, bob)
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bob.until("the group", changed("joined"))

@@ -86,7 +86,7 @@ func TestRestoredProfileTalksInPairs(t *testing.T) {
 	w.connected(alice, bob)
 	alice.wait(alice.say("bob.eth", "hello"), Delivered)
 	for _, name := range []string{"moves", "stays"} {
-		if _, err := alice.CreateGroup(t.Context(), name, []string{"bob.eth"}); err != nil {
+		if _, err := alice.CreateGroup(t.Context(), name, []string{"bob.eth"}, GroupOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -116,7 +116,7 @@ func TestForgeriesChangeNothing(t *testing.T) {
 	alice, bob := w.join("alice"), w.join("bob")
 	w.connected(alice, bob)
 	w.tap() // who hears alice while bob is away
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bob.until("the group", changed("joined"))
@@ -417,7 +417,7 @@ func TestRestoredProfileKeepsSilentInGroups(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.join("alice"), w.join("bob")
 	w.connected(alice, bob)
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bob.until("the group", changed("joined"))
@@ -446,7 +446,7 @@ func TestRestoredProfileKeepsSilentInGroups(t *testing.T) {
 		alice.Close()
 	}
 	alice.open()
-	if _, err := alice.CreateGroup(t.Context(), "ops anew", []string{"bob.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops anew", []string{"bob.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	alice.sayAll("ops anew", "after the restore")

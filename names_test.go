@@ -38,7 +38,7 @@ func TestMembersAreShownByName(t *testing.T) {
 	bob.options.Resolver = resolver
 	bob.open()
 	w.connected(bob)
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bob.until("the group", changed("joined"))

@@ -93,7 +93,7 @@ func TestOrderOutlastsRetriesInGroups(t *testing.T) {
 	alice, bob := w.join("alice"), w.join("bob")
 	w.connected(alice, bob)
 	w.tap() // who hears alice while bob is away
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bob.until("the group", changed("joined"))
@@ -181,7 +181,7 @@ func TestUnknownContentHoldsUpNothing(t *testing.T) {
 	alice, bob := w.join("alice"), w.join("bob")
 	w.connected(alice, bob)
 	alice.wait(alice.say("bob.eth", "one"), Delivered)
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bob.until("the group", changed("joined"))
@@ -235,7 +235,7 @@ func TestUnsentNumbersAreUsedAgain(t *testing.T) {
 	w := newWorld(t)
 	alice := w.join("alice")
 	alice.offline()
-	g, err := alice.CreateGroup(t.Context(), "ops", nil)
+	g, err := alice.CreateGroup(t.Context(), "ops", nil, GroupOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

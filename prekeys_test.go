@@ -138,7 +138,7 @@ func TestUsedOneTimeKeysAreErased(t *testing.T) {
 		t.Fatalf("%d one-time keys are out", len(before))
 	}
 	alice.wait(alice.say("bob.eth", "hello"), Delivered)
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	handed := rows()

@@ -13,7 +13,7 @@ import (
 func TestPastEpochsEnd(t *testing.T) {
 	w := newWorld(t)
 	alice := w.join("alice")
-	made, err := alice.CreateGroup(t.Context(), "friends", nil)
+	made, err := alice.CreateGroup(t.Context(), "friends", nil, GroupOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

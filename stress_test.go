@@ -32,7 +32,7 @@ func TestTrafficSurvivesRestart(t *testing.T) {
 	w := newWorld(t)
 	alice, bob, carol := w.join("alice"), w.join("bob"), w.join("carol")
 	w.connected(alice, bob, carol)
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bob.until("the group", changed("joined"))

@@ -82,11 +82,21 @@ type Member struct {
 // Group is a group as this client sees it now.
 type Group struct {
 	GroupRef
+	Purpose string   `json:"purpose,omitempty"` // see GroupOptions
 	Epoch   uint64   `json:"epoch"`
 	Head    string   `json:"head"`    // hex of the commit hash that began the epoch
 	Status  string   `json:"status"`  // "active", "removed", "left"
 	Creator bool     `json:"creator"` // this client commits
 	Members []Member `json:"members"`
+}
+
+// GroupOptions are the optional parts of a new group; the zero value works.
+type GroupOptions struct {
+	// Purpose is for applications: it says which of them the group belongs to,
+	// and what it is about, such as "im.parley.safe/eip155:1:0x…". Every member
+	// sees it, as the creator wrote it. At most [MaxTypeName] bytes that print;
+	// empty for people who talk.
+	Purpose string `json:"purpose,omitempty"`
 }
 
 // Receipt is what Send and its like return.

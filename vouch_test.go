@@ -24,7 +24,7 @@ func TestWelcomeVouchesForMembers(t *testing.T) {
 	for _, p := range []*person{alice, bob, carol} {
 		p.offline() // nobody can be asked for a record
 	}
-	g, err := alice.CreateGroup(t.Context(), "ops", nil)
+	g, err := alice.CreateGroup(t.Context(), "ops", nil, GroupOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestGroupGoesOnWithoutRecords(t *testing.T) {
 	w := newWorld(t)
 	alice, bob, carol := w.join("alice"), w.join("bob"), w.join("carol")
 	w.connected(alice, bob, carol)
-	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", []string{"bob.eth", "carol.eth"}, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bob.until("the group", changed("joined"))
@@ -81,7 +81,7 @@ func TestLogsOfMembersAreVerified(t *testing.T) {
 	w := newWorld(t)
 	alice := w.join("alice")
 	alice.offline()
-	if _, err := alice.CreateGroup(t.Context(), "ops", nil); err != nil {
+	if _, err := alice.CreateGroup(t.Context(), "ops", nil, GroupOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	member, stranger := w.make(), w.make()

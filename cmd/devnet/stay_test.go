@@ -70,7 +70,7 @@ func TestKeep(t *testing.T) {
 	if _, err := guest.await(t.Context(), "alice's answer", answer("alice.eth", "")); err != nil {
 		t.Fatal(err)
 	}
-	g, err := guest.CreateGroup(t.Context(), "visitors", []string{"alice.eth", "bob.eth"})
+	g, err := guest.CreateGroup(t.Context(), "visitors", []string{"alice.eth", "bob.eth"}, parley.GroupOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

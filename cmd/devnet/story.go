@@ -188,7 +188,7 @@ func says(e parley.Event, text string) bool {
 // group has alice make a group of all.
 func (s *story) group(ctx context.Context) (string, error) {
 	w := s.w
-	g, err := w.alice.CreateGroup(ctx, groupName, []string{w.bob.ens, w.carol.ens})
+	g, err := w.alice.CreateGroup(ctx, groupName, []string{w.bob.ens, w.carol.ens}, parley.GroupOptions{})
 	if err != nil {
 		return "", err
 	}

@@ -20,7 +20,11 @@ type backend interface {
 	Message(context.Context, parley.MessageID) (parley.Message, error)
 	Wait(context.Context, parley.MessageID, parley.State) (parley.Message, error)
 	Messages(ctx context.Context, conversation string, limit int) ([]parley.Message, error)
-	CreateGroup(ctx context.Context, name string, members []string) (parley.Group, error)
+	ApplicationMessages(ctx context.Context, conversation, prefix string, after parley.Cursor, limit int) ([]parley.Message, error)
+	AppData(ctx context.Context, app, key string) ([]byte, error)
+	AppDataKeys(ctx context.Context, app string) ([]string, error)
+	SetAppData(ctx context.Context, app, key string, value []byte) error
+	CreateGroup(ctx context.Context, name string, members []string, o parley.GroupOptions) (parley.Group, error)
 	AddMembers(ctx context.Context, group string, members []string) (parley.Group, error)
 	RemoveMembers(ctx context.Context, group string, members []string) (parley.Group, error)
 	LeaveGroup(ctx context.Context, group string) error

@@ -110,6 +110,7 @@ var faults = []fault{
 	{204, "bad_group_name", parley.ErrGroupName},
 	{205, "too_large", parley.ErrTooLarge},
 	{206, "bad_content", parley.ErrContent},
+	{211, "bad_app_data", parley.ErrAppData},
 
 	{406, "daemon_gone", errDaemonGone},
 	{101, "closed", parley.ErrClosed},

@@ -44,7 +44,7 @@ func (a *app) groupCommand() *cobra.Command {
 	cmd.AddCommand(
 		a.changeCommand("new NAME MEMBER...", "Make a group of which you are the creator", "parley group new ops bob.eth carol.eth", 2,
 			func(ctx context.Context, b backend, group string, members []string) (parley.Group, error) {
-				return b.CreateGroup(ctx, group, members)
+				return b.CreateGroup(ctx, group, members, parley.GroupOptions{})
 			}),
 		a.changeCommand("add GROUP MEMBER...", "Add members to a group of yours", "parley group add ops dave.eth", 2,
 			func(ctx context.Context, b backend, group string, members []string) (parley.Group, error) {

@@ -98,8 +98,24 @@ func (r *remote) Messages(ctx context.Context, conversation string, limit int) (
 	return call[[]parley.Message](ctx, r, "messages", conversation, limit)
 }
 
-func (r *remote) CreateGroup(ctx context.Context, name string, members []string) (parley.Group, error) {
-	return call[parley.Group](ctx, r, "createGroup", name, members)
+func (r *remote) ApplicationMessages(ctx context.Context, conversation, prefix string, after parley.Cursor, limit int) ([]parley.Message, error) {
+	return call[[]parley.Message](ctx, r, "applicationMessages", conversation, prefix, after, limit)
+}
+
+func (r *remote) AppData(ctx context.Context, app, key string) ([]byte, error) {
+	return call[[]byte](ctx, r, "appData", app, key)
+}
+
+func (r *remote) AppDataKeys(ctx context.Context, app string) ([]string, error) {
+	return call[[]string](ctx, r, "appDataKeys", app)
+}
+
+func (r *remote) SetAppData(ctx context.Context, app, key string, value []byte) error {
+	return r.do(ctx, "setAppData", app, key, value)
+}
+
+func (r *remote) CreateGroup(ctx context.Context, name string, members []string, o parley.GroupOptions) (parley.Group, error) {
+	return call[parley.Group](ctx, r, "createGroup", name, members, o)
 }
 
 func (r *remote) AddMembers(ctx context.Context, group string, members []string) (parley.Group, error) {

@@ -117,9 +117,38 @@ func (s *service) Messages(ctx context.Context, conversation string, limit int) 
 	return all, outgoing(err)
 }
 
+// ApplicationMessages is parley_applicationMessages.
+func (s *service) ApplicationMessages(ctx context.Context, conversation, prefix string, after parley.Cursor, limit int) ([]parley.Message, error) {
+	if limit < 1 {
+		return nil, outgoing(usagef("limit is at least 1"))
+	}
+	all, err := s.c.ApplicationMessages(ctx, conversation, prefix, after, min(limit, maxMessages))
+	return all, outgoing(err)
+}
+
+// AppData is parley_appData.
+func (s *service) AppData(ctx context.Context, app, key string) ([]byte, error) {
+	value, err := s.c.AppData(ctx, app, key)
+	return value, outgoing(err)
+}
+
+// AppDataKeys is parley_appDataKeys.
+func (s *service) AppDataKeys(ctx context.Context, app string) ([]string, error) {
+	keys, err := s.c.AppDataKeys(ctx, app)
+	return keys, outgoing(err)
+}
+
+// SetAppData is parley_setAppData.
+func (s *service) SetAppData(ctx context.Context, app, key string, value []byte) error {
+	return outgoing(s.c.SetAppData(ctx, app, key, value))
+}
+
 // CreateGroup is parley_createGroup.
-func (s *service) CreateGroup(ctx context.Context, name string, members []string) (*parley.Group, error) {
-	return groupResult(s.c.CreateGroup(ctx, name, members))
+func (s *service) CreateGroup(ctx context.Context, name string, members []string, o *parley.GroupOptions) (*parley.Group, error) {
+	if o == nil {
+		o = &parley.GroupOptions{}
+	}
+	return groupResult(s.c.CreateGroup(ctx, name, members, *o))
 }
 
 // AddMembers is parley_addMembers.
