@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"math/big"
 	"strings"
 	"testing"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
 
 	"github.com/parley-im/parley/internal/secret"
 )
@@ -97,4 +101,29 @@ func FuzzUnmarshalDevice(f *testing.F) {
 			t.Fatal("re-encodes differently")
 		}
 	})
+}
+
+func TestSignTransaction(t *testing.T) {
+	w, err := GenerateWallet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := big.NewInt(11155111)
+	to := common.HexToAddress("0x52b7d2dcc80cd2e4000000c6c5b5e4b5a3d3a1b1")
+	for _, inner := range []types.TxData{
+		&types.DynamicFeeTx{ChainID: chain, Nonce: 7, GasFeeCap: big.NewInt(9), Gas: 21000, To: &to, Value: big.NewInt(1)},
+		&types.LegacyTx{Nonce: 7, GasPrice: big.NewInt(9), Gas: 21000, To: &to},
+	} {
+		signed, err := w.SignTransaction(t.Context(), types.NewTx(inner), chain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, err := types.Sender(types.LatestSignerForChainID(chain), signed)
+		if err != nil || Address(from) != w.Address() {
+			t.Errorf("type %d: signed by %v, %v", signed.Type(), from, err)
+		}
+		if _, err := types.Sender(types.LatestSignerForChainID(big.NewInt(1)), signed); err == nil {
+			t.Errorf("type %d: valid on another chain", signed.Type())
+		}
+	}
 }

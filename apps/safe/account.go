@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -57,8 +58,14 @@ func (a Account) DomainHash() common.Hash {
 // word is an address as the ABI has it, in 32 bytes.
 func word(a common.Address) []byte { return common.LeftPadBytes(a[:], 32) }
 
-// digest is what is signed: EIP-712 over a struct hash in the Safe's domain.
-func (a Account) digest(structHash common.Hash) common.Hash {
+// preimage is what is hashed for a signature: EIP-712 over a struct hash in the
+// Safe's domain, 66 bytes.
+func (a Account) preimage(structHash common.Hash) []byte {
 	domain := a.DomainHash()
-	return crypto.Keccak256Hash([]byte{0x19, 0x01}, domain[:], structHash[:])
+	return slices.Concat([]byte{0x19, 0x01}, domain[:], structHash[:])
+}
+
+// digest is what is signed.
+func (a Account) digest(structHash common.Hash) common.Hash {
+	return crypto.Keccak256Hash(a.preimage(structHash))
 }

@@ -40,6 +40,13 @@ func newFaucet() (*faucet, error) {
 // transact sends one transaction of the faucet and waits until it is mined. A
 // transaction that reverts is an error that has the contract's reason.
 func (c *Chain) transact(ctx context.Context, to common.Address, wei *big.Int, data []byte) error {
+	_, err := c.send(ctx, &to, wei, data)
+	return err
+}
+
+// send is transact, or creates a contract where to is nil. It returns the
+// transaction's nonce.
+func (c *Chain) send(ctx context.Context, to *common.Address, wei *big.Int, data []byte) (nonce uint64, err error) {
 	if wei == nil {
 		wei = new(big.Int)
 	}
@@ -48,13 +55,13 @@ func (c *Chain) transact(ctx context.Context, to common.Address, wei *big.Int, d
 	defer f.mu.Unlock()
 	// The estimate runs the call first, so that a revert is found before a
 	// nonce is spent on it.
-	gas, err := c.client.EstimateGas(ctx, ethereum.CallMsg{From: f.address, To: &to, Value: wei, Data: data})
+	gas, err := c.client.EstimateGas(ctx, ethereum.CallMsg{From: f.address, To: to, Value: wei, Data: data})
 	if err != nil {
-		return fmt.Errorf("devchain: %w", err)
+		return 0, fmt.Errorf("devchain: %w", err)
 	}
 	head, err := c.client.HeaderByNumber(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("devchain: %w", err)
+		return 0, fmt.Errorf("devchain: %w", err)
 	}
 	tip := big.NewInt(1e9)
 	tx, err := types.SignNewTx(f.key, types.LatestSignerForChainID(big.NewInt(ChainID)), &types.DynamicFeeTx{
@@ -63,18 +70,18 @@ func (c *Chain) transact(ctx context.Context, to common.Address, wei *big.Int, d
 		GasTipCap: tip,
 		GasFeeCap: new(big.Int).Add(tip, new(big.Int).Lsh(head.BaseFee, 1)),
 		Gas:       gas + gas/4,
-		To:        &to,
+		To:        to,
 		Value:     wei,
 		Data:      data,
 	})
 	if err != nil {
-		return fmt.Errorf("devchain: %w", err)
+		return 0, fmt.Errorf("devchain: %w", err)
 	}
 	if err := c.client.SendTransaction(ctx, tx); err != nil {
-		return fmt.Errorf("devchain: %w", err)
+		return 0, fmt.Errorf("devchain: %w", err)
 	}
 	f.nonce++
-	return c.wait(ctx, tx.Hash())
+	return tx.Nonce(), c.wait(ctx, tx.Hash())
 }
 
 // wait returns when a transaction is in the latest block or before it, or the

@@ -34,6 +34,16 @@ var (
 	// UniversalResolver is where every chain has it that has one (ENSIP-23), here
 	// with Options.UniversalResolver.
 	UniversalResolver = common.HexToAddress("0xeEeEEEeE14D718C2B47D9923Deab1335E144EeEe")
+
+	// The contracts of Safes are where most chains have those of version 1.4.1,
+	// so that what sends transactions to MultiSendCallOnly finds it.
+	SafeSingleton     = common.HexToAddress("0x41675C099F32341bf84BFc5382aF534df5C7461a")
+	SafeFactory       = common.HexToAddress("0x4e1DCf7AD4e460CfD30791CCC4F9c8a4f820ec67")
+	SafeHandler       = common.HexToAddress("0xfd0732Dc9E303f09fCEf3a7388Ad10A83459Ec99")
+	MultiSend         = common.HexToAddress("0x38869bf66a61cF6bDB996A6aE40D5853Fd43B526")
+	MultiSendCallOnly = common.HexToAddress("0x9641d764fc13c8B624c04430C7356C1C7C8102e2")
+	// Token is an ERC-20 token of six decimals: see Mint.
+	Token = common.HexToAddress("0x00DEC0dE00000000000000000000000000000005")
 )
 
 //go:embed contracts/artifacts/*.json
@@ -112,6 +122,12 @@ var contracts = map[string]common.Address{
 	"WildcardResolver":  WildcardResolver,
 	"OffchainResolver":  OffchainResolver,
 	"UniversalResolver": UniversalResolver,
+	"Safe":              SafeSingleton,
+	"SafeProxyFactory":  SafeFactory,
+	"SafeHandler":       SafeHandler,
+	"MultiSend":         MultiSend,
+	"MultiSendCallOnly": MultiSendCallOnly,
+	"Token":             Token,
 }
 
 // genesis is the state of block 0: the contracts, their first records, and the
@@ -137,6 +153,8 @@ func genesis(faucet common.Address, opts Options) (types.GenesisAlloc, error) {
 	own(nameHash("addr.reverse"), ReverseRegistrar)
 	// The faucet is a controller of the reverse registrar.
 	alloc[ReverseRegistrar].Storage[mapSlot(common.BytesToHash(faucet[:]), 0)] = common.BigToHash(common.Big1)
+	// What its constructor would have done: nobody can set the singleton up.
+	alloc[SafeSingleton].Storage[common.BigToHash(big.NewInt(4))] = common.BigToHash(common.Big1)
 	return alloc, nil
 }
 

@@ -28,6 +28,7 @@ const output = JSON.parse(solc.compile(JSON.stringify({
   sources,
   settings: {
     evmVersion: 'cancun',
+    viaIR: true, // a Safe's functions have more arguments than the stack has room for
     optimizer: { enabled: true, runs: 200 },
     metadata: { bytecodeHash: 'none', appendCBOR: false },
     outputSelection: { '*': { '*': ['abi', 'evm.bytecode.object', 'evm.deployedBytecode.object'] } },

@@ -1,0 +1,178 @@
+package safe
+
+import (
+	"fmt"
+	"math/big"
+	"slices"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/holiman/uint256"
+)
+
+// Level is how loud a warning is.
+type Level string
+
+// The levels: a Danger can cost all that the Safe has, or the Safe itself.
+const (
+	Danger Level = "danger"
+	Notice Level = "notice"
+)
+
+// Warning is something about a transaction that a signer should know. Codes are
+// a promise: they are added, not changed.
+type Warning struct {
+	Code  string `json:"code"`
+	Level Level  `json:"level"`
+	Text  string `json:"text"`
+}
+
+// Warnings says what a signer should know about a transaction of a Safe. others
+// are the transactions that are proposed besides; s may be nil, where there is no
+// chain: what needs it is left out then.
+func Warnings(a Account, s *Snapshot, t *Transaction, others []*Transaction) []Warning {
+	w := &watch{account: a, snapshot: s}
+	if t.Operation == DelegateCall && !trustedDelegate(t.To) {
+		w.add("delegatecall", Danger, "delegatecall: the code at %s runs with all the powers of the Safe; it can take everything and replace the Safe itself", t.To)
+	}
+	left := maxCalls
+	w.call(t.Operation, t.To, t.Data, decode(t.Data, 0, &left))
+	w.refund(t)
+	w.nonce(t, others)
+	return w.all
+}
+
+type watch struct {
+	account  Account
+	snapshot *Snapshot
+	all      []Warning
+}
+
+func (w *watch) add(code string, level Level, format string, args ...any) {
+	n := Warning{code, level, fmt.Sprintf(format, args...)}
+	if !slices.Contains(w.all, n) {
+		w.all = append(w.all, n)
+	}
+}
+
+// trustedDelegate reports whether the code at an address is known to do no more
+// than to run the calls it is given, as calls.
+func trustedDelegate(to common.Address) bool {
+	for _, all := range multiSendCallOnly {
+		if slices.Contains(all, to) {
+			return true
+		}
+	}
+	return false
+}
+
+// changes are the functions by which a Safe changes itself.
+var changes = map[string]struct{ code, text string }{
+	"addOwnerWithThreshold": {"owner-change", "adds an owner"},
+	"removeOwner":           {"owner-change", "removes an owner"},
+	"swapOwner":             {"owner-change", "replaces an owner"},
+	"changeThreshold":       {"threshold-change", "changes how many signatures are needed"},
+	"enableModule":          {"module-change", "enables a module, which can act for the Safe without any signature"},
+	"disableModule":         {"module-change", "disables a module"},
+	"setGuard":              {"guard-change", "changes the guard, which can forbid any transaction from now on"},
+	"setModuleGuard":        {"guard-change", "changes the guard of modules"},
+	"setFallbackHandler":    {"fallback-handler-change", "changes the fallback handler, which answers for the Safe, to signature checks too"},
+	"setup":                 {"owner-change", "sets owners and threshold"},
+}
+
+// call looks at a call and those within. An unknown function of the Safe itself
+// is as much a reason for care as a known one.
+func (w *watch) call(op Operation, to common.Address, data []byte, d *Decoded) {
+	self := to == w.account.Address && op == Call
+	if self && len(data) > 0 {
+		if c, ok := changes[name(d.Method)]; ok {
+			w.add(c.code, Danger, "%s: %s", c.text, d)
+		} else {
+			w.add("self-call", Danger, "calls the Safe itself: %s", d)
+		}
+	}
+	if d.Problem != "" {
+		w.add("undecodable", Danger, "the calldata is not what it seems: %s", d.Problem)
+	}
+	switch name(d.Method) {
+	case "approve", "increaseAllowance":
+		w.allowance(to, d)
+	}
+	delegated := op == DelegateCall || w.multisend(to)
+	for _, c := range d.Calls {
+		if c.Operation == DelegateCall {
+			w.add("delegatecall", Danger, "delegatecall within: the code at %s runs with all the powers of the Safe", c.To)
+		}
+		if delegated || c.To == w.account.Address {
+			w.call(c.Operation, c.To, c.Data, c.Decoded)
+		} else {
+			w.inner(c)
+		}
+	}
+}
+
+// inner looks at a call that another contract makes: it does not come from the
+// Safe, and what it does to the Safe it must be allowed to.
+func (w *watch) inner(c InnerCall) {
+	for _, d := range c.Decoded.Calls {
+		w.call(d.Operation, d.To, d.Data, d.Decoded)
+	}
+}
+
+func (w *watch) multisend(to common.Address) bool { return trustedDelegate(to) }
+
+// allowance warns of letting somebody take as much of a token as there is.
+func (w *watch) allowance(token common.Address, d *Decoded) {
+	amount, ok := new(big.Int).SetString(d.Arguments[1].Value, 10)
+	if ok && amount.BitLen() > 128 {
+		w.add("unlimited-approval", Danger, "lets %s take any amount of the token %s, at any time", d.Arguments[0].Value, token)
+	}
+}
+
+// refund warns of who is paid for executing.
+func (w *watch) refund(t *Transaction) {
+	if t.GasPrice.IsZero() {
+		return
+	}
+	owner := w.snapshot != nil && slices.Contains(w.snapshot.Owners, t.RefundReceiver)
+	what := "ether"
+	if t.GasToken != (common.Address{}) {
+		what = "the token " + t.GasToken.Hex()
+	}
+	switch {
+	case t.RefundReceiver == common.Address{}:
+		w.add("refund", Notice, "whoever executes it is paid from the Safe, in %s", what)
+	case !owner:
+		w.add("refund-to-stranger", Danger, "%s, who is not an owner, is paid from the Safe, in %s", t.RefundReceiver, what)
+	}
+	limit := new(uint256.Int).Add(&t.SafeTxGas, &t.BaseGas)
+	if _, overflow := limit.MulOverflow(limit, &t.GasPrice); overflow || limit.BitLen() > 70 { // over a thousand ether
+		w.add("refund-huge", Danger, "the refund can be up to %s wei or units", limit.Dec())
+	}
+}
+
+// nonce warns of a transaction that cannot be the next.
+func (w *watch) nonce(t *Transaction, others []*Transaction) {
+	for _, o := range others {
+		if o.Nonce == t.Nonce && !o.Equal(t) {
+			w.add("nonce-conflict", Notice, "another transaction is proposed for nonce %s: at most one of them can be executed", t.Nonce.Dec())
+		}
+	}
+	if w.snapshot == nil {
+		return
+	}
+	next := w.snapshot.Nonce
+	switch {
+	case t.Nonce.LtUint64(next):
+		w.add("nonce-taken", Notice, "nonce %s is used already; the next is %d", t.Nonce.Dec(), next)
+	case t.Nonce.GtUint64(next):
+		for n := next; ; n++ {
+			if t.Nonce.CmpUint64(n) == 0 {
+				break
+			}
+			if !slices.ContainsFunc(others, func(o *Transaction) bool { return o.Nonce.CmpUint64(n) == 0 }) {
+				w.add("nonce-gap", Notice, "nothing is proposed for nonce %d, which comes before this one's %s", n, t.Nonce.Dec())
+				break
+			}
+		}
+	}
+}
