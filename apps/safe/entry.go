@@ -34,6 +34,7 @@ type Entry struct {
 	Modified      time.Time        `json:"modified"`
 	Confirmations []Confirmation   `json:"confirmations"` // by owner
 	Rejections    []Confirmation   `json:"rejections"`    // by owner
+	Threshold     uint64           `json:"threshold"`     // of the Safe now
 	Missing       int              `json:"missing"`       // signatures until it is ready
 	Outcome       *Outcome         `json:"outcome,omitempty"`
 	Warnings      []Warning        `json:"warnings"`

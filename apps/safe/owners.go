@@ -169,7 +169,7 @@ func (r *Room) invite(ctx context.Context, g *parley.Group, owners []common.Addr
 	}
 	r.mu.Lock()
 	r.absent = absent
-	items := r.ledger.Items(r.open()...)
+	items := r.ledger.Items(r.unsettled()...)
 	r.mu.Unlock()
 	if len(added) == 0 {
 		return false, nil
@@ -177,11 +177,11 @@ func (r *Room) invite(ctx context.Context, g *parley.Group, owners []common.Addr
 	return true, r.send(ctx, g, items, fmt.Sprint(added))
 }
 
-// open returns the hashes of what is not settled. Held: r.mu.
-func (r *Room) open() []common.Hash {
+// unsettled returns the hashes of what is not settled. Held: r.mu.
+func (r *Room) unsettled() []common.Hash {
 	hashes := []common.Hash{{}} // of nothing, lest none means all
 	for _, e := range r.ledger.Transactions(r.view()) {
-		if e.Status == Waiting || e.Status == Ready || e.Status == Rejected {
+		if e.open() {
 			hashes = append(hashes, e.Hash)
 		}
 	}

@@ -288,6 +288,11 @@ func (r *Room) verify(ctx context.Context) error {
 	snapshot := r.snapshot
 	asks := r.ledger.claims(snapshot)
 	var over []common.Hash
+	for hash, o := range r.outcomes {
+		if o.Block+reorganised > snapshot.Block { // the chain may yet think otherwise
+			delete(r.outcomes, hash)
+		}
+	}
 	for hash, rec := range r.ledger.records {
 		if rec.transaction != nil && rec.transaction.Nonce.LtUint64(snapshot.Nonce) && r.outcomes[hash] == nil {
 			over = append(over, hash)
@@ -323,6 +328,10 @@ func (r *Room) verify(ctx context.Context) error {
 	return nil
 }
 
+// reorganised is how many of the latest blocks are looked at again: the chain may
+// put others in their place.
+const reorganised = 64
+
 // settled asks the chain what became of transactions whose nonce was used. A
 // block is searched once for each: what another took the nonce of is nowhere.
 func (r *Room) settled(ctx context.Context, s *Snapshot, hashes []common.Hash) (map[common.Hash]*Outcome, error) {
@@ -338,7 +347,7 @@ func (r *Room) settled(ctx context.Context, s *Snapshot, hashes []common.Hash) (
 		}
 		maps.Copy(all, found)
 		for _, hash := range some {
-			r.searched[hash] = s.Block + 1
+			r.searched[hash] = s.Block - min(s.Block, reorganised)
 		}
 	}
 	return all, nil

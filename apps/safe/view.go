@@ -202,12 +202,35 @@ func (l *Ledger) Transactions(v ChainView) []*Entry {
 		case v.Snapshot != nil && e.Transaction.Nonce.LtUint64(v.Snapshot.Nonce):
 			e.Status, e.Missing = Superseded, 0
 		}
+		if v.Snapshot != nil {
+			e.Threshold = v.Snapshot.Threshold
+		}
 		all = append(all, e)
+	}
+	for _, e := range all {
+		e.Decoded, e.Warnings = Decode(e.Transaction.Data), []Warning{}
+		if e.open() {
+			e.Warnings = append(e.Warnings, Warnings(l.account, v.Snapshot, &e.Transaction, rivals(all, e))...)
+		}
 	}
 	slices.SortFunc(all, func(a, b *Entry) int {
 		return cmp.Or(b.Transaction.Nonce.Cmp(&a.Transaction.Nonce), a.Proposed.Compare(b.Proposed), a.Hash.Cmp(b.Hash))
 	})
 	return all
+}
+
+// open reports whether a transaction may still be executed.
+func (e *Entry) open() bool { return e.Status == Waiting || e.Status == Ready || e.Status == Rejected }
+
+// rivals returns the other transactions that may still be executed.
+func rivals(all []*Entry, e *Entry) []*Transaction {
+	var out []*Transaction
+	for _, o := range all {
+		if o != e && o.open() {
+			out = append(out, &o.Transaction)
+		}
+	}
+	return out
 }
 
 // Messages returns all off-chain messages, the latest first.
@@ -234,6 +257,10 @@ func (l *Ledger) Messages(v ChainView) []*MessageEntry {
 	slices.SortFunc(all, func(a, b *MessageEntry) int { return cmp.Or(b.Proposed.Compare(a.Proposed), a.Hash.Cmp(b.Hash)) })
 	return all
 }
+
+// Signatures returns the signatures that count, for [CallData]: no more than the
+// threshold asks for.
+func (e *Entry) Signatures() []Signature { return sufficient(e.Confirmations, e.Threshold) }
 
 // sufficient returns as many of the signatures that count as the threshold asks
 // for: those of keys before those that cost the executor a call.
