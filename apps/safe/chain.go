@@ -256,6 +256,21 @@ func (c *Chain) verifyContract(ctx context.Context, s *Snapshot, structHash comm
 	return nil
 }
 
+// TokenDecimals returns how many decimals an ERC-20 token has. It returns
+// [ErrChain], or a *[RevertError] from a contract that does not say.
+func (c *Chain) TokenDecimals(ctx context.Context, s *Snapshot, token common.Address) (uint8, error) {
+	m := tokenABI.Methods["decimals"]
+	reply, err := c.call(ctx, ethereum.CallMsg{To: &token, Data: m.ID}, s.BlockHash)
+	if err != nil {
+		return 0, err
+	}
+	var places uint8
+	if err := unpack(m, reply, &places); err != nil {
+		return 0, fmt.Errorf("safe: %s is not a token: %w", token, err)
+	}
+	return places, nil
+}
+
 // Outcome is what became of a transaction whose nonce was used.
 type Outcome struct {
 	Success     bool           `json:"success"`

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 )
 
 // Status is how far a transaction or a message has come.
@@ -54,7 +55,7 @@ type Confirmation struct {
 
 // MessageEntry is an off-chain message as one member sees it.
 type MessageEntry struct {
-	Hash          common.Hash      `json:"messageHash"` // of the SafeMessage, which owners sign
+	Hash          common.Hash      `json:"safeMessageHash"` // which owners sign
 	Message       Message          `json:"message"`
 	Status        Status           `json:"status"`
 	Proposers     []common.Address `json:"proposers"`
@@ -64,10 +65,11 @@ type MessageEntry struct {
 	Modified      time.Time        `json:"modified"`
 	Confirmations []Confirmation   `json:"confirmations"`
 	Rejections    []Confirmation   `json:"rejections"`
+	Threshold     uint64           `json:"threshold"`
 	Missing       int              `json:"missing"`
 	// Signature is what the Safe's isValidSignature (ERC-1271) accepts, when the
 	// status is ready.
-	Signature []byte `json:"preparedSignature,omitempty"`
+	Signature hexutil.Bytes `json:"preparedSignature,omitempty"`
 }
 
 // Fault is something a member did that an honest client does not do.

@@ -5,6 +5,9 @@ import (
 	"fmt"
 )
 
+// ErrRefused is what an *[ExplainedError] is.
+var ErrRefused = errors.New("safe: the Safe refuses")
+
 // ExplainedError is a Safe's refusal, with what it means for a signer.
 type ExplainedError struct {
 	Code    string // of the contract, such as "GS026"; empty for another reason
@@ -22,6 +25,9 @@ func (e *ExplainedError) Error() string {
 
 // Unwrap returns the *[RevertError].
 func (e *ExplainedError) Unwrap() error { return e.err }
+
+// Is reports whether target is [ErrRefused].
+func (e *ExplainedError) Is(target error) bool { return target == ErrRefused }
 
 // codes are the errors of a Safe that a signer can meet, by the contracts'
 // docs/error_codes.md: what they mean, and what to do.

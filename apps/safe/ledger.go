@@ -16,6 +16,9 @@ import (
 // ledger, or another chain.
 var ErrOtherSafe = errors.New("safe: item is about another Safe")
 
+// ErrLie is what a *[LieError] is.
+var ErrLie = errors.New("safe: the claimed hash is another's")
+
 // LieError is returned for a proposal whose sender claims another hash than its
 // fields have: who signed the hash would sign something else than was shown.
 type LieError struct {
@@ -26,6 +29,9 @@ type LieError struct {
 func (e *LieError) Error() string {
 	return fmt.Sprintf("safe: %s claims the hash %s for what has the hash %s", e.From, e.Claimed, e.Computed)
 }
+
+// Is reports whether target is [ErrLie].
+func (e *LieError) Is(target error) bool { return target == ErrLie }
 
 // Ledger is what the members have said about one Safe. It is a set: items may
 // come in any order and any number of times, over the group or from a file, and

@@ -25,6 +25,9 @@ var (
 	ErrUnknownTransaction = errors.New("safe: no such transaction")
 )
 
+// ErrStrangers is what a *[StrangersError] is.
+var ErrStrangers = errors.New("safe: the group has members who are not owners")
+
 // StrangersError is returned for writing while all groups of the Safe have
 // members who are not its owners, or not any more.
 type StrangersError struct {
@@ -39,6 +42,9 @@ func (e *StrangersError) Error() string {
 	}
 	return fmt.Sprintf("safe: group %q has members who are not owners: %s", e.Group.Name, strings.Join(names, ", "))
 }
+
+// Is reports whether target is [ErrStrangers].
+func (e *StrangersError) Is(target error) bool { return target == ErrStrangers }
 
 // OpenOptions are the optional parts of opening a room; the zero value works.
 type OpenOptions struct {

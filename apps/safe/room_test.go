@@ -361,7 +361,9 @@ func TestRoomFollowsOwners(t *testing.T) {
 	}
 	watching, stop := context.WithCancel(ctx)
 	watched := make(chan error, 1)
-	go func() { watched <- ra.Watch(watching, time.Second, func() {}, func(err error) { t.Errorf("watch: %v", err) }) }()
+	go func() {
+		watched <- ra.Watch(watching, time.Second, func() {}, func(err error) { t.Errorf("watch: %v", err) })
+	}()
 	rd := dave.find(safe)
 	got := dave.sees(rd, e.Hash, "the open proposal", status(Ready))
 	if got.Note != "for later" || len(got.Confirmations) != 1 || len(got.Proposers) != 0 {

@@ -2,8 +2,10 @@ package safe
 
 import (
 	"bytes"
+	"encoding/json"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/holiman/uint256"
 )
@@ -54,4 +56,23 @@ func (t *Transaction) Hash(a Account) common.Hash { return a.digest(t.MessageHas
 // Equal reports whether the two are the same in every field.
 func (t *Transaction) Equal(o *Transaction) bool {
 	return bytes.Equal(t.Data, o.Data) && t.MessageHash() == o.MessageHash()
+}
+
+// MarshalJSON writes the fields by their names in EIP-712; numbers are decimal
+// strings.
+func (t Transaction) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		To             common.Address `json:"to"`
+		Value          string         `json:"value"`
+		Data           hexutil.Bytes  `json:"data"`
+		Operation      Operation      `json:"operation"`
+		SafeTxGas      string         `json:"safeTxGas"`
+		BaseGas        string         `json:"baseGas"`
+		GasPrice       string         `json:"gasPrice"`
+		GasToken       common.Address `json:"gasToken"`
+		RefundReceiver common.Address `json:"refundReceiver"`
+		Nonce          string         `json:"nonce"`
+	}{
+		t.To, t.Value.Dec(), t.Data, t.Operation, t.SafeTxGas.Dec(), t.BaseGas.Dec(), t.GasPrice.Dec(), t.GasToken, t.RefundReceiver, t.Nonce.Dec(),
+	})
 }

@@ -249,6 +249,9 @@ func (l *Ledger) Messages(v ChainView) []*MessageEntry {
 		}
 		e.Note, e.Origin = r.words()
 		e.Proposed, e.Modified = r.times()
+		if v.Snapshot != nil {
+			e.Threshold = v.Snapshot.Threshold
+		}
 		if e.Status, e.Missing = v.status(e.Confirmations, e.Rejections); e.Status == Ready {
 			e.Signature, _ = PackSignatures(sufficient(e.Confirmations, v.Snapshot.Threshold))
 		}

@@ -103,7 +103,7 @@ not running they join the network by themselves, for as long as they take.`,
 	flags.BoolVar(&a.verbose, "verbose", false, "log to stderr")
 
 	root.AddCommand(a.initCommand(), a.idCommand(), a.upCommand(), a.sendCommand(), a.listenCommand(),
-		a.messagesCommand(), a.groupCommand(), a.acceptCommand(),
+		a.messagesCommand(), a.groupCommand(), a.acceptCommand(), a.safeCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "The exit codes of every command", Long: exitCodes})
 	root.SetHelpCommand(helpCommand(root))
 	root.Version = version()

@@ -11,6 +11,7 @@ import (
 	"github.com/ethereum/go-ethereum/rpc"
 
 	"github.com/parley-im/parley"
+	"github.com/parley-im/parley/apps/safe"
 	"github.com/parley-im/parley/identity"
 	"github.com/parley-im/parley/internal/store"
 	"github.com/parley-im/parley/transport"
@@ -66,6 +67,9 @@ var (
 	errUsage      = errors.New("usage")
 	errPinChanged = errors.New("name leads to another address than before")
 	errDaemonGone = errors.New("the daemon has stopped")
+	errDanger     = errors.New("dangerous")
+	errSettled    = errors.New("settled already")
+	errUnsigned   = errors.New("signatures are missing")
 )
 
 // faults is every kind of error, the special before the general. Numbers and
@@ -111,6 +115,29 @@ var faults = []fault{
 	{205, "too_large", parley.ErrTooLarge},
 	{206, "bad_content", parley.ErrContent},
 	{211, "bad_app_data", parley.ErrAppData},
+
+	{212, "bad_signature", safe.ErrSignature},
+	{213, "bad_signatures", safe.ErrSignatures},
+	{214, "bad_item", safe.ErrItem},
+	{215, "bad_export", safe.ErrExport},
+	{216, "bad_message", safe.ErrMessage},
+	{217, "bad_transaction", safe.ErrHashFile},
+	{218, "bad_batch", safe.ErrBuilder},
+	{219, "safe_version", safe.ErrVersion},
+	{306, "no_safe", safe.ErrNotSafe},
+	{307, "no_room", safe.ErrNoRoom},
+	{308, "no_transaction", safe.ErrUnknownTransaction},
+	{407, "chain_unavailable", safe.ErrChain},
+	{408, "wrong_chain", safe.ErrChainID},
+	{814, "not_owner", safe.ErrNotOwner},
+	{815, "strangers", safe.ErrStrangers},
+	{816, "other_safe", safe.ErrOtherSafe},
+	{817, "safe_refuses", safe.ErrRefused},
+	{818, "would_fail", safe.ErrWouldFail},
+	{819, "dangerous", errDanger},
+	{820, "settled", errSettled},
+	{821, "unsigned", errUnsigned},
+	{822, "lie", safe.ErrLie},
 
 	{406, "daemon_gone", errDaemonGone},
 	{101, "closed", parley.ErrClosed},
