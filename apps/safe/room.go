@@ -384,6 +384,19 @@ func (r *Room) Transactions() []*Entry {
 	return r.ledger.Transactions(r.view())
 }
 
+// Warnings says what a signer should know of a transaction, proposed or not.
+func (r *Room) Warnings(t *Transaction) []Warning {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var others []*Transaction
+	for _, e := range r.ledger.Transactions(r.view()) {
+		if e.open() && !e.Transaction.Equal(t) {
+			others = append(others, &e.Transaction)
+		}
+	}
+	return Warnings(r.account, r.snapshot, t, others)
+}
+
 // Transaction returns one, by its safeTxHash, or [ErrUnknownTransaction].
 func (r *Room) Transaction(hash common.Hash) (*Entry, error) {
 	for _, e := range r.Transactions() {

@@ -249,7 +249,7 @@ func zeroIfEmpty(digits string) string {
 // refuseDanger keeps a person from signing what can cost everything without
 // having said so.
 func (a *app) refuseDanger(s *seat, t *safe.Transaction, yes bool) error {
-	all := safe.Warnings(s.Account(), s.Snapshot(), t, nil)
+	all := s.Warnings(t)
 	var b strings.Builder
 	warnings(&b, all)
 	danger := false

@@ -213,7 +213,7 @@ func details(s *seat, account safe.Account, out *shown) string {
 		case m.Success:
 			line("simulation", "succeeds at block %d", m.Block)
 		default:
-			line("simulation", "FAILS at block %d: %s", m.Block, printable(m.Reason))
+			line("simulation", "FAILS at block %d%s", m.Block, because(m.Reason))
 		}
 	}
 	if o := e.Outcome; o != nil {
@@ -222,6 +222,13 @@ func details(s *seat, account safe.Account, out *shown) string {
 	signers(&b, s, e.Confirmations, e.Rejections, e.Threshold, e.Missing)
 	hashLines(&b, out.DomainHash, e.MessageHash, e.Hash, "safeTxHash")
 	return b.String()
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ", without a reason"
+	}
+	return ": " + printable(reason)
 }
 
 func hashLines(b *strings.Builder, domain, message, hash common.Hash, name string) {

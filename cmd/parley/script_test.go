@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -37,6 +38,19 @@ func TestScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	owners := []common.Address{common.HexToAddress(accounts["alice.eth"]), common.HexToAddress(accounts["bob.eth"])}
+	safe, err := chain.DeploySafe(t.Context(), owners, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []common.Address{safe, owners[0]} {
+		if err := chain.Fund(t.Context(), to, big.NewInt(5e18)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := chain.Mint(t.Context(), safe, big.NewInt(1000e6)); err != nil {
+		t.Fatal(err)
+	}
 	used, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -53,6 +67,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PARLEY_PASSPHRASE", "correct horse")
 			e.Setenv("PARLEY_LISTEN", "/ip4/127.0.0.1/udp/0/quic-v1")
 			e.Setenv("RPC", chain.URL())
+			e.Setenv("SAFE", safe.Hex())
+			e.Setenv("TOKEN", devchain.Token.Hex())
 			e.Setenv("USED_PORT", "/ip4/127.0.0.1/tcp/"+port)
 			e.Values[daemonsKey{}] = map[string]*exec.Cmd{}
 			return nil
