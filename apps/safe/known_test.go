@@ -24,7 +24,8 @@ func TestKnownHashes(t *testing.T) {
 		domain, message, hash string
 	}{
 		{
-			1, Transaction{To: full.To, Nonce: *uint256.NewInt(1)},
+			1,
+			Transaction{To: full.To, Nonce: *uint256.NewInt(1)},
 			"0x6e0880de6d2ff4ac3e4adfd7d93492aa41477c8a2fc2968f1116e8431a3067c6",
 			"0x56ef7005230fa5e6093093b2a22037b097465a5219b121e79548e12b2da0843a",
 			"0x8621b211eff4af126689de49ee4d9ab02dc029631083e4a35125d59fd870b400",
