@@ -91,6 +91,10 @@ func decode(data []byte, depth int, left *int) *Decoded {
 	case "execTransaction", "execTransactionFromModule":
 		c := InnerCall{Operation: Operation(values[3].(uint8)), To: values[0].(common.Address), Data: values[2].([]byte)}
 		c.Value.SetFromBig(values[1].(*big.Int))
+		if c.Operation > DelegateCall {
+			d.Problem = fmt.Sprintf("it has the operation %d, which there is not", c.Operation)
+			break
+		}
 		if depth+1 >= maxDepth || *left == 0 {
 			d.Problem = "calls within calls go too deep to be shown"
 			break

@@ -13,6 +13,8 @@ const (
 	// MaxContractSignature bounds the part of a contract's signature that only
 	// the contract understands.
 	MaxContractSignature = 16 << 10
+	// maxSignatures bounds the signatures of one transaction together, in bytes.
+	maxSignatures = 128 << 10
 	// maxItems bounds the items of one export, and maxExport its bytes.
 	maxItems  = 4096
 	maxExport = 16 << 20

@@ -126,6 +126,9 @@ func recoverSigner(hash common.Hash, sig []byte) (common.Address, error) {
 // for a wallet's if a key has made it. The owners of keys' signatures are
 // recovered from the hash, so this verifies nothing. It returns [ErrSignature].
 func ParseSignatures(hash common.Hash, b []byte) ([]Signature, error) {
+	if len(b) > maxSignatures {
+		return nil, fmt.Errorf("%w: %d bytes, %d are the most", ErrSignature, len(b), maxSignatures)
+	}
 	if len(b) == staticSize && b[64] <= 1 {
 		sig := bytes.Clone(b)
 		sig[64] += 27

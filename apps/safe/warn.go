@@ -31,11 +31,7 @@ type Warning struct {
 // chain: what needs it is left out then.
 func Warnings(a Account, s *Snapshot, t *Transaction, others []*Transaction) []Warning {
 	w := &watch{account: a, snapshot: s}
-	if t.Operation == DelegateCall && !trustedDelegate(t.To) {
-		w.add("delegatecall", Danger, "delegatecall: the code at %s runs with all the powers of the Safe; it can take everything and replace the Safe itself", t.To)
-	}
-	left := maxCalls
-	w.call(t.Operation, t.To, t.Data, decode(t.Data, 0, &left))
+	w.call(t.Operation, t.To, t.Data, Decode(t.Data))
 	w.refund(t)
 	w.nonce(t, others)
 	return w.all
@@ -82,6 +78,9 @@ var changes = map[string]struct{ code, text string }{
 // call looks at a call and those within. An unknown function of the Safe itself
 // is as much a reason for care as a known one.
 func (w *watch) call(op Operation, to common.Address, data []byte, d *Decoded) {
+	if op == DelegateCall && !trustedDelegate(to) {
+		w.add("delegatecall", Danger, "delegatecall: the code at %s runs with all the powers of the Safe; it can take everything and replace the Safe itself: %s", to, d)
+	}
 	self := to == w.account.Address && op == Call
 	if self && len(data) > 0 {
 		if c, ok := changes[name(d.Method)]; ok {
@@ -97,33 +96,23 @@ func (w *watch) call(op Operation, to common.Address, data []byte, d *Decoded) {
 	case "approve", "increaseAllowance":
 		w.allowance(to, d)
 	}
-	delegated := op == DelegateCall || w.multisend(to)
 	for _, c := range d.Calls {
-		if c.Operation == DelegateCall {
-			w.add("delegatecall", Danger, "delegatecall within: the code at %s runs with all the powers of the Safe", c.To)
-		}
-		if delegated || c.To == w.account.Address {
+		// What another contract calls does not come from the Safe, and can do it
+		// nothing that strangers could not. A multisend that is delegated to calls
+		// as the Safe; nobody, as a target, is for that of 1.5.0 the Safe itself.
+		if op == DelegateCall || self {
+			if c.To == (common.Address{}) && op == DelegateCall {
+				c.To = w.account.Address
+			}
 			w.call(c.Operation, c.To, c.Data, c.Decoded)
-		} else {
-			w.inner(c)
 		}
 	}
 }
-
-// inner looks at a call that another contract makes: it does not come from the
-// Safe, and what it does to the Safe it must be allowed to.
-func (w *watch) inner(c InnerCall) {
-	for _, d := range c.Decoded.Calls {
-		w.call(d.Operation, d.To, d.Data, d.Decoded)
-	}
-}
-
-func (w *watch) multisend(to common.Address) bool { return trustedDelegate(to) }
 
 // allowance warns of letting somebody take as much of a token as there is.
 func (w *watch) allowance(token common.Address, d *Decoded) {
 	amount, ok := new(big.Int).SetString(d.Arguments[1].Value, 10)
-	if ok && amount.BitLen() > 128 {
+	if ok && amount.BitLen() > 95 {
 		w.add("unlimited-approval", Danger, "lets %s take any amount of the token %s, at any time", d.Arguments[0].Value, token)
 	}
 }
