@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -51,9 +52,8 @@ type batchCall struct {
 }
 
 type batchInput struct {
-	Name       string                   `json:"name"`
-	Type       string                   `json:"type"`
-	Components []abi.ArgumentMarshaling `json:"components"`
+	Name string `json:"name"`
+	Type string `json:"type"`
 }
 
 // ReadBuilder reads a batch file of the Safe web app's Transaction Builder for a
@@ -127,7 +127,10 @@ func (c *batchCall) encode() ([]byte, error) {
 	var args abi.Arguments
 	var values []any
 	for _, in := range c.Method.Inputs {
-		typ, err := abi.NewType(in.Type, "", in.Components)
+		if !abiType.MatchString(in.Type) {
+			return nil, fmt.Errorf("values of type %.40q are not read; give the calldata", in.Type)
+		}
+		typ, err := abi.NewType(in.Type, "", nil)
 		if err != nil {
 			return nil, err
 		}
@@ -150,8 +153,11 @@ func (c *batchCall) encode() ([]byte, error) {
 	return append(m.ID, packed...), nil
 }
 
+// abiType is the types whose values are read: no tuples.
+var abiType = regexp.MustCompile(`^(address|bool|string|bytes([1-9]|[12][0-9]|3[0-2])?|u?int(8|16|24|32|40|48|56|64|72|80|88|96|104|112|120|128|136|144|152|160|168|176|184|192|200|208|216|224|232|240|248|256)?)(\[[1-9]?[0-9]{0,3}\]){0,3}$`)
+
 // abiValue reads a value as the Transaction Builder writes it: numbers and
-// addresses as they are, arrays in JSON. Tuples are not read.
+// addresses as they are, arrays in JSON.
 func abiValue(t abi.Type, s string) (any, error) {
 	s = strings.TrimSpace(s)
 	switch t.T {

@@ -189,8 +189,8 @@ func (r *record) say(by sayer, s said) {
 func put[K comparable](m map[K]mark, key K, s mark) {
 	old, ok := m[key]
 	if ok {
-		c := cmp.Or(cmp.Compare(old.signature.Kind, s.signature.Kind), bytes.Compare(old.signature.Data, s.signature.Data))
-		if c < 0 || c == 0 && !s.at.Before(old.at) {
+		if cmp.Or(cmp.Compare(old.signature.Kind, s.signature.Kind), bytes.Compare(old.signature.Data, s.signature.Data),
+			old.at.Compare(s.at), old.from.Cmp(s.from)) <= 0 {
 			return
 		}
 	}
