@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/ethereum/go-ethereum/accounts/abi"
-	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/rpc"
 )
 
@@ -103,18 +103,22 @@ func (e *RevertError) Error() string {
 	return fmt.Sprintf("safe: reverted: %.200q", e.Reason)
 }
 
-// callError tells a contract's refusal from an endpoint that does not answer.
+// callError tells a contract's refusal from an endpoint that does not answer. A
+// refusal comes with the data that the contract has reverted with, in hex, or is
+// told in words.
 func callError(err error) error {
 	var data rpc.DataError
 	if errors.As(err, &data) {
-		if s, ok := data.ErrorData().(string); ok {
-			b := common.FromHex(s)
+		s, _ := data.ErrorData().(string)
+		if b, decodeErr := hexutil.Decode(s); decodeErr == nil && len(b) <= maxReply {
 			reason, _ := abi.UnpackRevert(b) // "" for what is none
 			return &RevertError{reason, b}
 		}
-	}
-	if strings.Contains(err.Error(), "execution reverted") || strings.Contains(err.Error(), "invalid opcode") || strings.Contains(err.Error(), "out of gas") {
-		return &RevertError{}
+		for _, words := range []string{"execution reverted", "invalid opcode", "invalid jump destination", "out of gas", "stack underflow", "write protection"} {
+			if strings.Contains(err.Error(), words) {
+				return &RevertError{}
+			}
+		}
 	}
 	return fmt.Errorf("%w: %w", ErrChain, err)
 }

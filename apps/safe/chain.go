@@ -10,6 +10,7 @@ import (
 
 	"github.com/ethereum/go-ethereum"
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/ethclient"
@@ -113,12 +114,12 @@ var sentinel = common.BigToAddress(common.Big1)
 // Read reads a Safe at the latest block, all of it at the same. It returns
 // [ErrNotSafe], [ErrVersion], or [ErrChain].
 func (c *Chain) Read(ctx context.Context, address common.Address) (*Snapshot, error) {
-	head, err := c.client.HeaderByNumber(ctx, nil)
+	head, err := c.head(ctx, "latest")
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrChain, err)
+		return nil, err
 	}
 	s := &Snapshot{
-		Account: Account{c.id, address}, Block: head.Number.Uint64(), BlockHash: head.Hash(),
+		Account: Account{c.id, address}, Block: uint64(head.Number), BlockHash: head.Hash,
 		Time: time.Unix(int64(head.Time), 0),
 	}
 	code, err := c.client.CodeAtHash(ctx, address, s.BlockHash)
@@ -162,6 +163,28 @@ func (c *Chain) Read(ctx context.Context, address common.Address) (*Snapshot, er
 		*q.out = common.BytesToAddress(value)
 	}
 	return s, nil
+}
+
+// head is what is asked of a block. Its hash is the endpoint's word: some chains
+// hash more fields than go-ethereum knows.
+type head struct {
+	Number  hexutil.Uint64 `json:"number"`
+	Hash    common.Hash    `json:"hash"`
+	Time    hexutil.Uint64 `json:"timestamp"`
+	BaseFee *hexutil.Big   `json:"baseFeePerGas"` // nil on chains without
+}
+
+// head returns the block of a number in hex, or of "latest". It returns
+// [ErrChain].
+func (c *Chain) head(ctx context.Context, block string) (*head, error) {
+	var h *head
+	if err := c.client.Client().CallContext(ctx, &h, "eth_getBlockByNumber", block, false); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrChain, err)
+	}
+	if h == nil || h.Hash == (common.Hash{}) {
+		return nil, fmt.Errorf("%w: there is no block %s", ErrChain, block)
+	}
+	return h, nil
 }
 
 // notSafe makes ErrNotSafe of a contract that does not answer as a Safe does.
@@ -218,8 +241,11 @@ func (c *Chain) VerifySignature(ctx context.Context, s *Snapshot, structHash com
 	switch sig.Kind {
 	case Approved:
 		var approved *big.Int
-		if err := c.ask(ctx, s, s.Account.Address, &approved, "approvedHashes", sig.Owner, hash); err != nil {
+		if err := sig.checkForm(); err != nil {
 			return err
+		}
+		if err := c.ask(ctx, s, s.Account.Address, &approved, "approvedHashes", sig.Owner, hash); err != nil {
+			return fmt.Errorf("%w: its approvals: %w", ErrChain, err)
 		}
 		if approved.Sign() == 0 {
 			return fmt.Errorf("%w: %s has not approved the hash on the chain", ErrSignature, sig.Owner)
@@ -287,37 +313,42 @@ var (
 
 // maxSearches is how many pieces a search of the chain's logs is cut into, where
 // an endpoint refuses a whole one.
-const maxSearches = 64
+const maxSearches = 256
 
 // Outcomes looks in the logs of blocks from..to for what became of safeTxHashes.
-// What is not there is not in the result. It returns [ErrChain].
+// What is not there is not in the result. An endpoint that allows only narrow
+// searches is asked for the latest blocks first, and not for ever: what happened
+// long before is not found through it. It returns [ErrChain].
 func (c *Chain) Outcomes(ctx context.Context, s *Snapshot, hashes []common.Hash, from, to uint64) (map[common.Hash]*Outcome, error) {
-	found := map[common.Hash]*Outcome{}
-	if len(hashes) == 0 || from > to {
+	found, wanted := map[common.Hash]*Outcome{}, map[common.Hash]bool{}
+	for _, hash := range hashes {
+		wanted[hash] = true
+	}
+	if from > to {
 		return found, nil
 	}
 	q := ethereum.FilterQuery{Addresses: []common.Address{s.Account.Address}, Topics: [][]common.Hash{{topicSuccess, topicFailure}}}
 	if s.Version != V130 { // whose events do not index the hash
 		q.Topics = append(q.Topics, hashes)
 	}
-	type span struct{ from, to uint64 }
-	todo := []span{{from, to}}
-	for n := 0; len(todo) > 0 && len(found) < len(hashes); n++ {
-		r := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		q.FromBlock, q.ToBlock = bigUint(r.from), bigUint(r.to)
+	most := to - from // blocks before the last one of a search
+	for n := 0; n < maxSearches && len(wanted) > 0; n++ {
+		begin := from
+		if to-from > most {
+			begin = to - most
+		}
+		q.FromBlock, q.ToBlock = bigUint(begin), bigUint(to)
 		logs, err := c.client.FilterLogs(ctx, q)
 		if err != nil {
-			if ctx.Err() != nil || n == maxSearches || r.from == r.to {
+			if ctx.Err() != nil || begin == to {
 				return nil, fmt.Errorf("%w: its logs: %w", ErrChain, err)
 			}
-			mid := r.from + (r.to-r.from)/2
-			todo = append(todo, span{r.from, mid}, span{mid + 1, r.to}) // the latest first
+			most = (to - begin) / 2
 			continue
 		}
 		for _, l := range logs {
 			hash, ok := executed(&l)
-			if !ok || !slices.Contains(hashes, hash) {
+			if !ok || !wanted[hash] || l.Address != s.Account.Address {
 				continue
 			}
 			o, err := c.outcome(ctx, &l)
@@ -325,7 +356,12 @@ func (c *Chain) Outcomes(ctx context.Context, s *Snapshot, hashes []common.Hash,
 				return nil, err
 			}
 			found[hash] = o
+			delete(wanted, hash)
 		}
+		if begin == from {
+			break
+		}
+		to = begin - 1
 	}
 	return found, nil
 }
@@ -343,20 +379,23 @@ func executed(l *types.Log) (common.Hash, bool) {
 	return common.Hash{}, false
 }
 
+// outcome asks for the block and the sender of an event.
 func (c *Chain) outcome(ctx context.Context, l *types.Log) (*Outcome, error) {
-	head, err := c.client.HeaderByHash(ctx, l.BlockHash)
+	head, err := c.head(ctx, hexutil.EncodeUint64(l.BlockNumber))
 	if err != nil {
+		return nil, err
+	}
+	var tx *struct {
+		From common.Address `json:"from"`
+	}
+	if err := c.client.Client().CallContext(ctx, &tx, "eth_getTransactionByHash", l.TxHash); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrChain, err)
 	}
-	o := &Outcome{
-		Success: l.Topics[0] == topicSuccess, Transaction: l.TxHash, Block: l.BlockNumber, Time: time.Unix(int64(head.Time), 0),
+	if tx == nil {
+		return nil, fmt.Errorf("%w: it has an event of %s, and not the transaction", ErrChain, l.TxHash)
 	}
-	tx, _, err := c.client.TransactionByHash(ctx, l.TxHash)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrChain, err)
-	}
-	if o.Executor, err = types.Sender(types.LatestSignerForChainID(tx.ChainId()), tx); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrChain, err)
-	}
-	return o, nil
+	return &Outcome{
+		Success: l.Topics[0] == topicSuccess, Transaction: l.TxHash, Block: l.BlockNumber,
+		Time: time.Unix(int64(head.Time), 0), Executor: tx.From,
+	}, nil
 }

@@ -32,9 +32,7 @@ func (c *Chain) Simulate(ctx context.Context, s *Snapshot, t *Transaction) (*Sim
 	if t.Operation == DelegateCall {
 		out.Success, out.Result, err = c.simulateDelegate(ctx, s, t)
 	} else {
-		msg := ethereum.CallMsg{From: s.Account.Address, To: &t.To, Value: t.Value.ToBig(), Data: t.Data}
-		out.Result, err = c.call(ctx, msg, s.BlockHash)
-		out.Success = err == nil
+		out.Success, out.Result, err = c.simulateCall(ctx, s, t)
 	}
 	var reverted *RevertError
 	if errors.As(err, &reverted) {
@@ -49,6 +47,22 @@ func (c *Chain) Simulate(ctx context.Context, s *Snapshot, t *Transaction) (*Sim
 	return out, nil
 }
 
+// simulateCall calls from the Safe's address. A node refuses to run a call that
+// the caller has not the ether for; a Safe's just fails.
+func (c *Chain) simulateCall(ctx context.Context, s *Snapshot, t *Transaction) (bool, []byte, error) {
+	if value := t.Value.ToBig(); value.Sign() > 0 {
+		has, err := c.client.BalanceAtHash(ctx, s.Account.Address, s.BlockHash)
+		if err != nil {
+			return false, nil, fmt.Errorf("%w: %w", ErrChain, err)
+		}
+		if has.Cmp(value) < 0 {
+			return false, nil, &RevertError{Reason: fmt.Sprintf("the Safe has %v wei", has)}
+		}
+	}
+	result, err := c.call(ctx, ethereum.CallMsg{From: s.Account.Address, To: &t.To, Value: t.Value.ToBig(), Data: t.Data}, s.BlockHash)
+	return err == nil, result, err
+}
+
 // simulateDelegate has the Safe run foreign code and undo it, which it offers to
 // everybody; the outcome is in what it reverts with: success, length, result.
 func (c *Chain) simulateDelegate(ctx context.Context, s *Snapshot, t *Transaction) (bool, []byte, error) {
@@ -56,10 +70,14 @@ func (c *Chain) simulateDelegate(ctx context.Context, s *Snapshot, t *Transactio
 	if err != nil {
 		return false, nil, err
 	}
-	_, err = c.call(ctx, ethereum.CallMsg{From: s.Account.Address, To: &s.Account.Address, Data: data}, s.BlockHash)
+	// The code sees who has called the Safe: not the Safe itself.
+	_, err = c.call(ctx, ethereum.CallMsg{From: s.Owners[0], To: &s.Account.Address, Data: data}, s.BlockHash)
+	if err == nil {
+		return false, nil, fmt.Errorf("%w: a simulation did not revert", ErrChain)
+	}
 	var reverted *RevertError
 	if !errors.As(err, &reverted) {
-		return false, nil, fmt.Errorf("%w: a simulation did not revert: %w", ErrChain, err)
+		return false, nil, err
 	}
 	b := reverted.Data
 	if len(b) < 64 || !allZero(b[:31]) || b[31] > 1 {
@@ -92,7 +110,11 @@ var ErrWouldFail = errors.New("safe: the transaction's own call would fail")
 // an *[ExplainedError] if the Safe refuses, [ErrWouldFail] if the call within
 // fails, else [ErrChain].
 func (c *Chain) Check(ctx context.Context, safe, executor common.Address, callData []byte) error {
-	reply, err := c.client.CallContract(ctx, ethereum.CallMsg{From: executor, To: &safe, Data: callData}, nil)
+	return c.dryRun(ctx, ethereum.CallMsg{From: executor, To: &safe, Data: callData})
+}
+
+func (c *Chain) dryRun(ctx context.Context, msg ethereum.CallMsg) error {
+	reply, err := c.client.CallContract(ctx, msg, nil)
 	if err != nil {
 		return Explain(callError(err))
 	}
@@ -115,7 +137,7 @@ func (c *Chain) Execute(ctx context.Context, safe common.Address, callData []byt
 	if err != nil {
 		return nil, err
 	}
-	signed, err := wallet.SignTransaction(ctx, tx, new(big.Int).SetUint64(c.id))
+	signed, err := wallet.SignTransaction(ctx, tx, bigUint(c.id))
 	if err != nil {
 		return nil, err
 	}
@@ -137,48 +159,63 @@ func (c *Chain) Execute(ctx context.Context, safe common.Address, callData []byt
 	return receipt, nil
 }
 
-// prepare makes the transaction that carries a call.
+// maxDoublings is how often the gas that a node estimates is doubled.
+const maxDoublings = 6
+
+// prepare makes the transaction that carries a call, and runs it as it will be:
+// only with its price is a refund paid, and an estimate is the least gas with
+// which the Safe does not revert, though the call within may then fail.
 func (c *Chain) prepare(ctx context.Context, from, to common.Address, data []byte) (*types.Transaction, error) {
 	fail := func(err error) (*types.Transaction, error) { return nil, fmt.Errorf("%w: %w", ErrChain, err) }
 	nonce, err := c.client.PendingNonceAt(ctx, from)
 	if err != nil {
 		return fail(err)
 	}
-	gas, err := c.client.EstimateGas(ctx, ethereum.CallMsg{From: from, To: &to, Data: data})
+	msg := ethereum.CallMsg{From: from, To: &to, Data: data}
+	gas, err := c.client.EstimateGas(ctx, msg)
 	if err != nil {
 		return nil, Explain(callError(err))
 	}
-	gas += gas / 5 // a Safe asks for more to be there than it uses
-	head, err := c.client.HeaderByNumber(ctx, nil)
+	msg.Gas = gas + gas/5 // what it meets may have changed a little until then
+	head, err := c.head(ctx, "latest")
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	if head.BaseFee == nil {
-		price, err := c.client.SuggestGasPrice(ctx)
-		if err != nil {
-			return fail(err)
-		}
-		return types.NewTx(&types.LegacyTx{Nonce: nonce, GasPrice: price, Gas: gas, To: &to, Data: data}), nil
+		msg.GasPrice, err = c.client.SuggestGasPrice(ctx)
+	} else if msg.GasTipCap, err = c.client.SuggestGasTipCap(ctx); err == nil {
+		msg.GasFeeCap = new(big.Int).Add(msg.GasTipCap, new(big.Int).Lsh(head.BaseFee.ToInt(), 1))
 	}
-	tip, err := c.client.SuggestGasTipCap(ctx)
 	if err != nil {
 		return fail(err)
 	}
+	err = c.dryRun(ctx, msg)
+	for n := 0; errors.Is(err, ErrWouldFail) && n < maxDoublings; n++ {
+		msg.Gas *= 2
+		err = c.dryRun(ctx, msg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if head.BaseFee == nil {
+		return types.NewTx(&types.LegacyTx{Nonce: nonce, GasPrice: msg.GasPrice, Gas: msg.Gas, To: &to, Data: data}), nil
+	}
 	return types.NewTx(&types.DynamicFeeTx{
-		ChainID: new(big.Int).SetUint64(c.id), Nonce: nonce, GasTipCap: tip, Gas: gas, To: &to, Data: data,
-		GasFeeCap: new(big.Int).Add(tip, new(big.Int).Lsh(head.BaseFee, 1)),
+		ChainID: bigUint(c.id), Nonce: nonce, GasTipCap: msg.GasTipCap, GasFeeCap: msg.GasFeeCap, Gas: msg.Gas, To: &to, Data: data,
 	}), nil
 }
 
-// receiptPoll is how often a receipt is asked for.
-const receiptPoll = 500 * time.Millisecond
+// firstPoll and lastPoll are how long it takes until a receipt is asked for
+// again: twice as long each time.
+const (
+	firstPoll = 20 * time.Millisecond
+	lastPoll  = 2 * time.Second
+)
 
 // wait returns a transaction's receipt when it is in a block that is the latest
 // or before it.
 func (c *Chain) wait(ctx context.Context, hash common.Hash) (*types.Receipt, error) {
-	tick := time.NewTicker(receiptPoll)
-	defer tick.Stop()
-	for {
+	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
 		receipt, err := c.client.TransactionReceipt(ctx, hash)
 		if err == nil {
 			head, err := c.client.BlockNumber(ctx)
@@ -189,7 +226,7 @@ func (c *Chain) wait(ctx context.Context, hash common.Hash) (*types.Receipt, err
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %s was sent, and is in no block yet: %w", ErrChain, hash, ctx.Err())
-		case <-tick.C:
+		case <-time.After(poll):
 		}
 	}
 }

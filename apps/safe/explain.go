@@ -46,6 +46,7 @@ var codes = map[string][2]string{
 	"GS024": {"a contract that is an owner does not accept its signature", "have that contract's own signers sign again"},
 	"GS025": {"an owner has not approved the hash on the chain", "that owner calls approveHash, executes it himself, or signs"},
 	"GS026": {"a signature is not of an owner, is there twice, or is over another hash", "compare the nonce and the owners: a transaction that was executed meanwhile changes the hash, and a removed owner's signature counts no more"},
+	"GS027": {"a contract's signature is checked without what was hashed", "hand checkSignatures the hash and its pre-image"},
 	"GS030": {"only an owner can approve a hash", "send it from an owner's account"},
 	"GS031": {"only the Safe itself can do this", "propose it as a transaction of the Safe to itself"},
 	"GS100": {"modules were set up already", "nothing is to be done"},

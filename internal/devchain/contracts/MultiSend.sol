@@ -26,10 +26,7 @@ contract MultiSendCallOnly {
     }
 
     function run(uint8 operation, address to, uint256 value, uint256 data, uint256 size) internal virtual returns (bool ok) {
-        require(operation == 0, "delegatecall");
-        if (to == address(0)) {
-            to = address(this);
-        }
+        require(operation == 0);
         assembly {
             ok := call(gas(), to, value, data, size, 0, 0)
         }
@@ -42,7 +39,7 @@ contract MultiSend is MultiSendCallOnly {
         if (operation == 0) {
             return super.run(operation, to, value, data, size);
         }
-        require(operation == 1, "operation");
+        require(operation == 1);
         assembly {
             ok := delegatecall(gas(), to, data, size, 0, 0)
         }

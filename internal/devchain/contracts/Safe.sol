@@ -183,11 +183,14 @@ contract Safe {
             );
         }
         // A call gets 63/64 of what is there, and 2500 are needed for what follows it.
-        uint256 least = (t.safeTxGas * 64) / 63;
-        if (least < t.safeTxGas + 2500) {
-            least = t.safeTxGas + 2500;
+        // Sums wrap, as they did when the real one was compiled.
+        unchecked {
+            uint256 least = (t.safeTxGas * 64) / 63;
+            if (least < t.safeTxGas + 2500) {
+                least = t.safeTxGas + 2500;
+            }
+            require(gasleft() >= least + 500, "GS010");
         }
-        require(gasleft() >= least + 500, "GS010");
         uint256 payment = 0;
         {
             uint256 before = gasleft();
@@ -229,13 +232,30 @@ contract Safe {
             receiver = payable(tx.origin);
         }
         if (token == address(0)) {
-            payment = (used + baseGas) * (gasPrice < tx.gasprice ? gasPrice : tx.gasprice);
+            payment = mul(add(used, baseGas), gasPrice < tx.gasprice ? gasPrice : tx.gasprice);
             require(receiver.send(payment), "GS011");
             return payment;
         }
-        payment = (used + baseGas) * gasPrice;
-        (bool ok, bytes memory result) = token.call(abi.encodeWithSignature("transfer(address,uint256)", receiver, payment));
-        require(ok && token.code.length > 0 && (result.length == 0 || abi.decode(result, (bool))), "GS012");
+        payment = mul(add(used, baseGas), gasPrice);
+        bytes memory call = abi.encodeWithSignature("transfer(address,uint256)", receiver, payment);
+        (bool ok, bytes memory result) = token.call{gas: gasleft() - 10000}(call);
+        require(ok && (result.length == 0 || (result.length == 32 && uint256(bytes32(result)) != 0)), "GS012");
+    }
+
+    // What overflows is refused without a word.
+
+    function add(uint256 a, uint256 b) internal pure returns (uint256 c) {
+        unchecked {
+            c = a + b;
+        }
+        require(c >= a);
+    }
+
+    function mul(uint256 a, uint256 b) internal pure returns (uint256 c) {
+        unchecked {
+            c = a * b;
+            require(a == 0 || c / a == b);
+        }
     }
 
     // Signatures.
@@ -246,12 +266,13 @@ contract Safe {
     }
 
     function checkNSignatures(bytes32 hash, bytes memory data, bytes memory signatures, uint256 needed) public view {
-        require(signatures.length >= needed * 65, "GS020");
+        require(signatures.length >= mul(needed, 65), "GS020");
         address last = address(0);
         for (uint256 i = 0; i < needed; i++) {
             (bytes32 r, bytes32 s, uint8 v) = split(signatures, i);
             address owner;
             if (v == 0) {
+                require(keccak256(data) == hash, "GS027");
                 owner = address(uint160(uint256(r)));
                 checkContract(owner, uint256(s), needed, data, signatures);
             } else if (v == 1) {
@@ -269,14 +290,14 @@ contract Safe {
 
     function checkContract(address owner, uint256 at, uint256 needed, bytes memory data, bytes memory signatures) internal view {
         require(at >= needed * 65, "GS021");
-        require(at + 32 <= signatures.length, "GS022");
+        require(add(at, 32) <= signatures.length, "GS022");
         uint256 size;
         bytes memory signature;
         assembly {
             signature := add(add(signatures, at), 0x20)
             size := mload(signature)
         }
-        require(at + 32 + size <= signatures.length, "GS023");
+        require(add(add(at, 32), size) <= signatures.length, "GS023");
         require(ISignatureValidator(owner).isValidSignature(data, signature) == MAGIC, "GS024");
     }
 
