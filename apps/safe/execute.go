@@ -162,6 +162,13 @@ func (c *Chain) Execute(ctx context.Context, safe common.Address, callData []byt
 // maxDoublings is how often the gas that a node estimates is doubled.
 const maxDoublings = 6
 
+// hungry reports whether an error may be for want of gas, of which a contract
+// says nothing.
+func hungry(err error) bool {
+	var reverted *RevertError
+	return errors.Is(err, ErrWouldFail) || errors.As(err, &reverted) && len(reverted.Data) == 0
+}
+
 // prepare makes the transaction that carries a call, and runs it as it will be:
 // only with its price is a refund paid, and an estimate is the least gas with
 // which the Safe does not revert, though the call within may then fail.
@@ -190,7 +197,7 @@ func (c *Chain) prepare(ctx context.Context, from, to common.Address, data []byt
 		return fail(err)
 	}
 	err = c.dryRun(ctx, msg)
-	for n := 0; errors.Is(err, ErrWouldFail) && n < maxDoublings; n++ {
+	for n := 0; hungry(err) && n < maxDoublings; n++ {
 		msg.Gas *= 2
 		err = c.dryRun(ctx, msg)
 	}
