@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/holiman/uint256"
 
 	"github.com/parley-im/parley"
@@ -20,8 +21,8 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 2 * time.Minute
 
-// world is a chain, and people who are parley clients on loopback.
-type world struct {
+// neighbours are a chain, and people who are parley clients on loopback.
+type neighbours struct {
 	t         *testing.T
 	dev       *devchain.Chain
 	chain     *Chain
@@ -30,12 +31,12 @@ type world struct {
 
 type person struct {
 	*parley.Client
-	w      *world
+	w      *neighbours
 	name   string
 	wallet *identity.KeyWallet
 }
 
-func newWorld(t *testing.T) *world {
+func newNeighbours(t *testing.T) *neighbours {
 	t.Helper()
 	dev, err := devchain.Start(t.Context())
 	if err != nil {
@@ -47,11 +48,11 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(chain.Close)
-	return &world{t: t, dev: dev, chain: chain}
+	return &neighbours{t: t, dev: dev, chain: chain}
 }
 
 // join makes a person with a funded account.
-func (w *world) join(name string) *person {
+func (w *neighbours) join(name string) *person {
 	w.t.Helper()
 	wallet, err := identity.GenerateWallet()
 	must(0, err)
@@ -85,7 +86,7 @@ func ether(n int64) *big.Int { return new(big.Int).Mul(big.NewInt(n), big.NewInt
 func (p *person) address() common.Address { return common.Address(p.wallet.Address()) }
 
 // safe deploys a Safe of people, with ten ether.
-func (w *world) safe(threshold int, owners ...*person) common.Address {
+func (w *neighbours) safe(threshold int, owners ...*person) common.Address {
 	w.t.Helper()
 	var all []common.Address
 	for _, p := range owners {
@@ -123,7 +124,7 @@ func (p *person) find(safe common.Address) (r *Room) {
 	return r
 }
 
-func (w *world) eventually(what string, cond func() bool) {
+func (w *neighbours) eventually(what string, cond func() bool) {
 	w.t.Helper()
 	for end := time.Now().Add(patience); !cond(); {
 		if time.Now().After(end) {
@@ -162,7 +163,7 @@ func (p *person) signs(a Account, t *Transaction) Signature {
 
 // does has people sign and the first of them execute a transaction, without a
 // room.
-func (w *world) does(safe common.Address, t *Transaction, signers ...*person) {
+func (w *neighbours) does(safe common.Address, t *Transaction, signers ...*person) {
 	w.t.Helper()
 	s, err := w.chain.Read(w.t.Context(), safe)
 	if err != nil {
@@ -185,7 +186,7 @@ func (w *world) does(safe common.Address, t *Transaction, signers ...*person) {
 // Three owners of a 2-of-3 Safe pay an invoice: one proposes and signs, one
 // signs, the third sees it without having signed and executes.
 func TestRoomPays(t *testing.T) {
-	w := newWorld(t)
+	w := newNeighbours(t)
 	alice, bob, carol, dave := w.join("alice"), w.join("bob"), w.join("carol"), w.join("dave")
 	safe := w.safe(2, alice, bob, carol)
 	ctx := t.Context()
@@ -271,9 +272,13 @@ func TestRoomPays(t *testing.T) {
 }
 
 // approve has a person approve a hash on the chain.
-func approve(t *testing.T, w *world, safe common.Address, p *person, hash common.Hash) {
+func approve(t *testing.T, w *neighbours, safe common.Address, p *person, hash common.Hash) {
 	t.Helper()
-	tx, err := w.chain.prepare(t.Context(), p.address(), safe, ApproveCallData(hash))
+	nonce, err := w.dev.Client().PendingNonceAt(t.Context(), p.address())
+	tx := types.NewTx(&types.DynamicFeeTx{
+		ChainID: big.NewInt(devchain.ChainID), Nonce: nonce, GasTipCap: big.NewInt(1e9), GasFeeCap: big.NewInt(1e10), Gas: 200_000,
+		To: &safe, Data: ApproveCallData(hash),
+	})
 	if err == nil {
 		tx, err = p.wallet.SignTransaction(t.Context(), tx, big.NewInt(devchain.ChainID))
 	}
@@ -303,7 +308,7 @@ func (p *person) raw(r *Room, i *Item) {
 // A member who lies about a hash is shown as lying, and its proposal is not
 // shown.
 func TestRoomLiar(t *testing.T) {
-	w := newWorld(t)
+	w := newNeighbours(t)
 	alice, bob := w.join("alice"), w.join("bob")
 	safe := w.safe(1, alice, bob)
 	ra := alice.open(safe)
@@ -330,7 +335,7 @@ func TestRoomLiar(t *testing.T) {
 // nothing, who becomes one is brought in and gets what is open, and nothing is
 // said while a stranger listens.
 func TestRoomFollowsOwners(t *testing.T) {
-	w := newWorld(t)
+	w := newNeighbours(t)
 	alice, bob, carol, dave := w.join("alice"), w.join("bob"), w.join("carol"), w.join("dave")
 	safe := w.safe(1, alice, bob, carol)
 	ctx := t.Context()
