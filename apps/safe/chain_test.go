@@ -162,19 +162,20 @@ func (w *world) read(t testing.TB, safe common.Address) *Snapshot {
 }
 
 // send has a signer send what a contract may refuse, for which it returns an
-// error, and nothing is mined.
-func (w *world) send(t testing.TB, from *signer, to common.Address, data []byte) error {
+// error, and nothing is mined. It returns what the call returns, and its events.
+func (w *world) send(t testing.TB, from *signer, to common.Address, data []byte) ([]byte, []*types.Log, error) {
 	t.Helper()
 	ctx, client := t.Context(), w.dev.Client()
-	if _, err := client.CallContract(ctx, ethereum.CallMsg{From: from.address, To: &to, Data: data}, nil); err != nil {
-		return Explain(callError(err))
+	result, err := client.CallContract(ctx, ethereum.CallMsg{From: from.address, To: &to, Data: data, Gas: sendGas}, nil)
+	if err != nil {
+		return nil, nil, Explain(callError(err))
 	}
 	nonce, err := client.PendingNonceAt(ctx, from.address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tx, err := types.SignNewTx(from.key, types.LatestSignerForChainID(bigUint(w.chain.ID())), &types.LegacyTx{
-		Nonce: nonce, GasPrice: big.NewInt(5e9), Gas: 2_000_000, To: &to, Data: data,
+		Nonce: nonce, GasPrice: big.NewInt(5e9), Gas: sendGas, To: &to, Data: data,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -189,8 +190,10 @@ func (w *world) send(t testing.TB, from *signer, to common.Address, data []byte)
 	if receipt.Status != types.ReceiptStatusSuccessful {
 		t.Fatalf("%s was run, and is reverted in its block", tx.Hash())
 	}
-	return nil
+	return result, receipt.Logs, nil
 }
+
+const sendGas = 2_000_000
 
 // each runs a test on every kind of Safe's contracts that is at hand, on one
 // chain.

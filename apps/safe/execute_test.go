@@ -69,10 +69,10 @@ func TestChainSignatures(t *testing.T) {
 		approved := Signature{Owner: key.address, Kind: Approved}
 		agree("not yet approved", tx, approved, "GS025")
 		var explained *ExplainedError
-		if err := w.send(t, executor, safe, ApproveCallData(hash)); !errors.As(err, &explained) || explained.Code != "GS030" {
+		if _, _, err := w.send(t, executor, safe, ApproveCallData(hash)); !errors.As(err, &explained) || explained.Code != "GS030" {
 			t.Errorf("a stranger approves: %v", err)
 		}
-		if err := w.send(t, key, safe, ApproveCallData(hash)); err != nil {
+		if _, _, err := w.send(t, key, safe, ApproveCallData(hash)); err != nil {
 			t.Error(err)
 		}
 		agree("approved", tx, approved, "")
@@ -142,7 +142,7 @@ func TestChainThreshold(t *testing.T) {
 		s := w.read(t, safe)
 		tx := &Transaction{To: newSigner(t).address, Value: *uint256.NewInt(7)}
 		hash := tx.Hash(s.Account)
-		if err := w.send(t, approver, safe, ApproveCallData(hash)); err != nil {
+		if _, _, err := w.send(t, approver, safe, ApproveCallData(hash)); err != nil {
 			t.Fatal(err)
 		}
 		of := func(nested common.Address) Signature {
@@ -436,7 +436,7 @@ func TestChainOutcomes(t *testing.T) {
 		// Fails, and uses the nonce; sent by hand, for Execute would not.
 		bad := &Transaction{To: w.deploy(t, failing), Nonce: *uint256.NewInt(1), SafeTxGas: *uint256.NewInt(10_000)}
 		data := must(CallData(bad, []Signature{o.sign(t, EIP712, bad.Hash(first.Account))}))
-		if err := w.send(t, executor, safe, data); err != nil {
+		if _, _, err := w.send(t, executor, safe, data); err != nil {
 			t.Fatal(err)
 		}
 		for range 8 { // empty blocks, as far as the Safe is concerned
