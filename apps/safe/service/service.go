@@ -297,6 +297,7 @@ func (s *service) guard(next http.Handler) http.Handler {
 			if r.Method == http.MethodOptions {
 				h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
 				h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type")
+				h.Set("Access-Control-Allow-Private-Network", "true") // some browsers ask before they go to loopback
 				w.WriteHeader(http.StatusNoContent)
 				return
 			}

@@ -379,7 +379,7 @@ func (v version) transaction(room Room, e *safe.Entry) map[string]any {
 		"gasToken": t.GasToken.Hex(), "safeTxGas": v.number(t.SafeTxGas), "baseGas": v.number(t.BaseGas), "gasPrice": t.GasPrice.Dec(),
 		"refundReceiver": t.RefundReceiver.Hex(), "nonce": v.number(t.Nonce), "safeTxHash": e.Hash.Hex(),
 		"submissionDate": date(e.Proposed), "modified": date(e.Modified), "proposer": firstOf(e.Proposers), "proposedByDelegate": nil,
-		"origin": e.Origin, "dataDecoded": decoded(e.Decoded), "confirmationsRequired": threshold, "trusted": len(confirmed) > 0,
+		"origin": e.Origin, "dataDecoded": decoded(safe.Decode(t.Data)), "confirmationsRequired": threshold, "trusted": len(confirmed) > 0,
 		"isExecuted": e.Outcome != nil, "isSuccessful": nil, "executionDate": nil, "blockNumber": nil, "transactionHash": nil, "executor": nil,
 		"ethGasPrice": nil, "maxFeePerGas": nil, "maxPriorityFeePerGas": nil, "gasUsed": nil, "fee": nil, "payment": nil, "signatures": nil,
 	}
