@@ -229,9 +229,9 @@ const listPath = "/multisig-transactions/"
 
 func TestProposeAndConfirm(t *testing.T) {
 	r := newRig(t, Options{})
-	tx, body := r.payment(5)
+	tx, _ := r.payment(5)
 	tx.Data = []byte{1, 2, 3, 4}
-	body = r.body(tx, r.owners[0])
+	body := r.body(tx, r.owners[0])
 	for _, v := range []string{"v1", "v2"} { // the second time changes nothing
 		if out := r.want(201, "POST", strings.Replace(safePath, "v1", v, 1)+listPath, body); out != nil {
 			t.Errorf("an answer has a body: %v", out)
@@ -301,8 +301,7 @@ func TestProposalsRefused(t *testing.T) {
 		b[64] = 27 + 28 - b[64]
 		return hexutil.Encode(b)
 	}()
-	past, pastBody := r.payment(4)
-	_ = past
+	_, past := r.payment(4)
 	for name, c := range map[string]struct {
 		status int
 		field  string
@@ -349,7 +348,7 @@ func TestProposalsRefused(t *testing.T) {
 			t.Errorf("%s: it was proposed", name)
 		}
 	}
-	r.want(422, "POST", safePath+listPath, pastBody)
+	r.want(422, "POST", safePath+listPath, past)
 	r.want(400, "POST", safePath+listPath, "{")
 	r.want(400, "POST", safePath+listPath, "[]")
 	r.want(413, "POST", safePath+listPath, `{"to":"`+strings.Repeat("x", maxBody)+`"}`)
