@@ -242,6 +242,41 @@ func TestExternalCommitAndRoles(t *testing.T) {
 	agree(t, again, bob, carol)
 }
 
+// Who may commit but not configure cannot propose a pre-shared key, by which
+// others could be shut out. Neither can it by coming back.
+func TestExternalCommitWithAKeyAndRoles(t *testing.T) {
+	people := groupOf(t, 3, &Roles{Admins: [][]byte{EthereumSubject(acctOf(0))}, Commit: Members})
+	key := PreSharedKeyID{Type: PSKExternal, ID: []byte("x")}
+	for name, c := range map[string]struct {
+		who  int
+		want error
+	}{"a member": {1, ErrNotAdmin}, "an admin": {0, nil}} {
+		t.Run(name, func(t *testing.T) {
+			who, other := people[c.who], people[2]
+			i := other.info(GroupInfoOptions{External: true}, nil)
+			o := ExternalJoinOptions{
+				Credential: who.cred, Signer: who.signer, Replace: ptr(who.group.Self()), PSKs: []PreSharedKeyID{key}, PSK: sharedKey,
+			}
+			if _, err := i.Join(o); !errors.Is(err, c.want) {
+				t.Fatalf("got %v, want %v", err, c.want)
+			}
+			// The same of someone whose software does not mind.
+			rebel, outside := *i, *i.outside
+			outside.roles = nil
+			rebel.outside = &outside
+			st, err := rebel.Join(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.want != nil {
+				other.refuses(st.Commit, c.want)
+				return
+			}
+			other.accepts(st.Commit)
+		})
+	}
+}
+
 // Who comes back can prove that it was there by the resumption secret of the
 // present epoch, which it has to bring along.
 func TestExternalCommitWithResumption(t *testing.T) {

@@ -201,8 +201,19 @@ func (l *proposalList) complete(leaf *LeafNode) error {
 	}
 	// In a group with roles a newcomer is let in by members only; who was in
 	// may come back if it could have committed itself.
-	if l.replaced == nil || !g.roles.allows(g.roles.Commit, Subject(leaf.Credential)) {
+	subject := Subject(leaf.Credential)
+	if l.replaced == nil || !g.roles.allows(g.roles.Commit, subject) {
 		return fmt.Errorf("%w: external commit", ErrNotAdmin)
+	}
+	// It may not ask of others by coming back what it may not ask as a member:
+	// who lacks a pre-shared key could not follow.
+	for _, it := range l.items {
+		if it.proposal.Type != ProposalPSK {
+			continue
+		}
+		if err := g.roles.checkProposal(it.proposal, l.committer, subject, g.gc.extensions); err != nil {
+			return err
+		}
 	}
 	return nil
 }
