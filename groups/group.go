@@ -61,6 +61,8 @@ type CreateOptions struct {
 	Extensions   Extensions   // further extensions of the GroupContext
 	Capabilities Capabilities // what the caller handles beyond this package
 	Now          time.Time    // when the validity of the creator's leaf begins
+
+	linked bool // it is the beginning of a successor or a branch
 }
 
 // creatorLifetime is the validity of a creator's own leaf.
@@ -127,6 +129,11 @@ func found(rows Rows, o *CreateOptions, extensions Extensions) (*Group, error) {
 	sec := secretsFromEpoch(s, epochSecret)
 	if err := g.begin(gc, CreationCID(id), 0, sec); err != nil {
 		return nil, err
+	}
+	if o.linked && g.roles != nil {
+		// Any member may found a successor or a branch, alone in epoch 0. The
+		// roles begin with the members, in epoch 1.
+		g.roles = &Roles{Admins: g.roles.Admins, Add: Members, Remove: Members, Promote: Members, Configure: Members, Commit: Members}
 	}
 	if err := checkMembers(tree, gc.extensions, g.roles); err != nil {
 		return nil, err

@@ -67,7 +67,7 @@ func (g *Group) link(usage ResumptionUsage, s suite.ID, id []byte, e Extensions,
 	}
 	rows := MemoryRows{} // epoch 0 is nobody else's
 	first, err := found(rows, &CreateOptions{
-		Suite: s, GroupID: id, Credential: o.Credential, Signer: o.Signer, Capabilities: o.Capabilities, Now: o.Now,
+		Suite: s, GroupID: id, Credential: o.Credential, Signer: o.Signer, Capabilities: o.Capabilities, Now: o.Now, linked: true,
 	}, e)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (g *Group) link(usage ResumptionUsage, s suite.ID, id []byte, e Extensions,
 		return nil, err
 	}
 	st.old = nil
-	return st, nil
+	return st, checkMembers(st.next.tree, st.next.gc.extensions, st.next.roles)
 }
 
 // resumptionSource knows this epoch's resumption secret, and what other knows.
@@ -160,6 +160,11 @@ func (g *Group) linked(usage ResumptionUsage, gc *groupContext, members []Member
 		if !theirs[s] {
 			return fmt.Errorf("%w: successor without a member", ErrLink)
 		}
+	}
+	// Section 12.4.3.1 lets a successor have more members. But any member may
+	// found it, also one that the roles do not let add anybody.
+	if g.roles != nil && len(theirs) > len(mine) {
+		return fmt.Errorf("%w: successor with someone who was not a member", ErrLink)
 	}
 	return nil
 }

@@ -199,3 +199,47 @@ func TestForgedLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// In a group with roles any member may found the successor, whatever the roles
+// let it do, but not bring anybody along.
+func TestReInitAndRoles(t *testing.T) {
+	people := groupOf(t, 3, nil)
+	alice, bob, carol := people[0], people[1], people[2]
+	to := &ReInit{GroupID: []byte("next"), Version: 1, Suite: alice.kp.Suite, Extensions: alice.group.Extensions()}
+	commitAll(alice, people[1:], CommitOptions{Proposals: []*Proposal{{Type: ProposalReInit, ReInit: to}}})
+	for _, p := range people {
+		p.newKeyPackage(p.kp.Suite)
+	}
+	o := LinkOptions{Members: []*KeyPackage{alice.kp, carol.kp}, Credential: bob.cred, Signer: bob.signer, Now: testNow}
+	with := o
+	with.Members = append(with.Members[:2:2], newPerson(t, 9).kp)
+	if _, err := bob.group.Reinitialize(with); !errors.Is(err, ErrLink) {
+		t.Fatalf("with a stranger: %v", err)
+	}
+	st, err := bob.group.link(ResumptionReInit, to.Suite, to.GroupID, to.Extensions, &with) // what a rebel can do
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("a successor with a stranger", func(t *testing.T) {
+		carol.tries(t, st.Welcome, JoinOptions{Parent: carol.group}, ErrLink)
+	})
+	if st, err = bob.group.Reinitialize(o); err != nil {
+		t.Fatal(err)
+	}
+	if m := st.Changes.Added; len(m) != 2 || !m[0].Admin || m[1].Admin {
+		t.Fatalf("%+v", m)
+	}
+	follow(t, st, []*person{bob, alice, carol})
+	if _, err := bob.group.Prepare(bob.rows, CommitOptions{Now: testNow}); !errors.Is(err, ErrNotAdmin) {
+		t.Fatalf("the roles have not begun: %v", err)
+	}
+	commitAll(alice, []*person{bob, carol}, CommitOptions{})
+	agree(t, people...)
+	// A branch in which nobody could commit is none.
+	bob.newKeyPackage(bob.kp.Suite)
+	carol.newKeyPackage(bob.kp.Suite)
+	o.Members = []*KeyPackage{carol.kp}
+	if _, err := bob.group.Branch(nil, nil, o); !errors.Is(err, ErrLastMember) {
+		t.Fatalf("a branch without an admin: %v", err)
+	}
+}
