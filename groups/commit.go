@@ -272,7 +272,7 @@ func (g *Group) commit(rows Rows, list *proposalList, a *applied, n *renewal, in
 		return nil, nil, fmt.Errorf("%w: commit of %d bytes", ErrMalformed, len(msg))
 	}
 	next := &Group{tree: a.tree, private: n.private, signer: n.signer, reInit: a.reInit}
-	if err := next.begin(gc, CommitCID(msg), n.leaf, sec); err != nil {
+	if err := next.begin(gc, commitCID(msg, content), n.leaf, sec); err != nil {
 		return nil, nil, err
 	}
 	st := &Staged{Commit: msg, old: g, next: next, encryption: sec.encryption}
@@ -493,7 +493,7 @@ func (s *Staged) describe(c *authContent, a *applied, committer LeafIndex) {
 	} else {
 		ch.Committer, _ = g.Member(committer)
 	}
-	ch.CID = CommitCID(s.Commit)
+	ch.CID = commitCID(s.Commit, c)
 	ch.Epoch = g.number + 1
 	ch.AuthenticatedData = c.content.authenticatedData
 	ch.Removed = a.removed

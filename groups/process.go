@@ -228,7 +228,7 @@ func (g *Group) stage(rows Rows, a *authContent, msg []byte, o ProcessOptions) (
 		return nil, ErrConfirmationTag
 	}
 	next := &Group{tree: ap.tree, private: private, signer: signer, reInit: ap.reInit}
-	if err := next.begin(gc, CommitCID(msg), g.self, sec); err != nil {
+	if err := next.begin(gc, commitCID(msg, a), g.self, sec); err != nil {
 		return nil, err
 	}
 	st.next, st.encryption = next, sec.encryption

@@ -6,9 +6,9 @@ import (
 	"github.com/parley-im/parley/internal/wire"
 )
 
-// CID names an epoch: the SHA-256 of the commit that began it, as its canonical
-// MLSMessage bytes, or of the group id where the group was created. Two commits
-// on one epoch have one epoch number and two CIDs.
+// CID names an epoch: the SHA-256 of the commit that began it, or of the group
+// id where the group was created. Two commits on one epoch have one epoch number
+// and two CIDs.
 type CID [sha256.Size]byte
 
 // labelCreation separates the CID of a group's first epoch from those of
@@ -20,9 +20,21 @@ func CreationCID(groupID []byte) CID {
 	return sha256.Sum256(wire.AppendLP(wire.AppendLP(nil, []byte(labelCreation)), groupID))
 }
 
-// CommitCID returns the CID of the epoch that a commit begins; commit is the
-// MLSMessage as sent.
+// CommitCID returns the CID of the epoch that a commit begins: of a commit in a
+// PublicMessage, commit is the MLSMessage as sent; of one in a PrivateMessage, it
+// is the AuthenticatedContent (RFC 9420, Section 6) that was encrypted.
 func CommitCID(commit []byte) CID { return sha256.Sum256(commit) }
+
+// commitCID is CommitCID of a commit that was sent as msg. A PublicMessage is all
+// signed, or follows from what is. A PrivateMessage is not: whoever holds the
+// epoch's keys can encrypt its content anew, with another guard or padding, and
+// members must not have two names for one epoch.
+func commitCID(msg []byte, a *authContent) CID {
+	if a.wireFormat == WirePrivateMessage {
+		return CommitCID(a.marshal())
+	}
+	return CommitCID(msg)
+}
 
 // Rows is where the moving part of an epoch lives: ratchets, skipped keys,
 // proposals that wait. The caller implements it over a transaction of its

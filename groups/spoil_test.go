@@ -148,3 +148,34 @@ func TestMergeOfAPrivateCommit(t *testing.T) {
 		})
 	}
 }
+
+// Whoever can open a PrivateMessage can encrypt its content anew. It is the same
+// commit then, and the epoch that it begins has the same name.
+func TestPrivateCommitEncryptedAnew(t *testing.T) {
+	people := groupOf(t, 3, nil)
+	alice, bob, carol := people[0], people[1], people[2]
+	st := alice.prepare(CommitOptions{Framing: Framing{Private: true}})
+	m, err := parseMessage(st.Commit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, rows := bob.group, snapshot(bob.rows)
+	a, _, generation, _, err := g.decrypt(rows, g, m.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out changes
+	k, err := g.secretTree(rows).at(ratchetHandshake, uint32(alice.group.self), generation, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anew := protectPrivate(g.suite, g.senderData, k, a, 7).marshal()
+	bob.merge(bob.process(st.Commit).Commit)
+	received := carol.process(anew).Commit
+	carol.merge(received)
+	alice.merge(st)
+	agree(t, people...)
+	if received.Changes.CID != carol.group.CID() || st.Changes.CID != carol.group.CID() {
+		t.Fatal("Changes name another epoch")
+	}
+}
