@@ -25,7 +25,8 @@ const (
 	// MaxProposals bounds the proposals of one commit.
 	MaxProposals = 4096
 	// MaxPendingProposals bounds the proposals that wait for a commit in one
-	// epoch, and MaxPendingPerSender those of one member.
+	// epoch, and MaxPendingPerSender those of one sender. Beyond it the oldest
+	// give way.
 	MaxPendingProposals = 1024
 	MaxPendingPerSender = 16
 	// MaxPendingOutside is the same for all newcomers together who propose to

@@ -3,6 +3,7 @@ package groups
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/parley-im/parley/internal/wire"
 )
@@ -121,18 +122,25 @@ func (g *Group) pendingList(rows Rows) ([]pendingEntry, error) {
 	return list, nil
 }
 
-// remember stages a verified proposal in the rows. It returns [ErrDuplicate]
-// for one that waits already, and [ErrProposal] if there are too many.
+// remember stages a verified proposal in the rows. Where there are too many, it
+// takes the place of the oldest of its sender, or else of another's: what waits
+// depends on the order in which things came, and a commit may refer to any of
+// them, so that one that is needed must always be let in when it comes again. It
+// returns [ErrDuplicate] for one that waits already, and [ErrProposal] for one
+// that is too large, or of this member itself and one too many.
 func (g *Group) remember(rows Rows, a *authContent, ref []byte, out *changes) error {
 	list, err := g.pendingList(rows)
 	if err != nil {
 		return err
 	}
+	encoded := a.marshal()
+	if len(encoded) > MaxProposalSize {
+		return fmt.Errorf("%w: of %d bytes, limit %d", ErrProposal, len(encoded), MaxProposalSize)
+	}
 	sender, same, limit := a.content.sender, 0, MaxPendingPerSender
 	if sender.Type == SenderNewMemberProposal {
 		limit = MaxPendingOutside
 	}
-	b := make([]byte, 0, (len(list)+1)*(len(ref)+6))
 	for _, p := range list {
 		if bytes.Equal(p.ref, ref) {
 			return fmt.Errorf("%w: proposal", ErrDuplicate)
@@ -140,17 +148,25 @@ func (g *Group) remember(rows Rows, a *authContent, ref []byte, out *changes) er
 		if p.sender == sender {
 			same++
 		}
+	}
+	drop := -1
+	switch {
+	case same >= limit && sender.is(g.self):
+		return fmt.Errorf("%w: too many are pending", ErrProposal)
+	case same >= limit:
+		drop = slices.IndexFunc(list, func(p pendingEntry) bool { return p.sender == sender })
+	case len(list) >= MaxPendingProposals:
+		drop = slices.IndexFunc(list, func(p pendingEntry) bool { return !p.sender.is(g.self) })
+	}
+	if drop >= 0 {
+		out.del(refRowKey(rowProposal, list[drop].ref))
+		list = slices.Delete(list, drop, drop+1)
+	}
+	b := make([]byte, 0, (len(list)+1)*(len(ref)+6))
+	for _, p := range append(list, pendingEntry{sender, ref}) {
 		b = wire.AppendVec(p.sender.append(b), p.ref)
 	}
-	if len(list) >= MaxPendingProposals || same >= limit {
-		return fmt.Errorf("%w: too many are pending", ErrProposal)
-	}
-	b = wire.AppendVec(sender.append(b), ref)
 	out.put(rowKey(rowPending), b)
-	encoded := a.marshal()
-	if len(encoded) > MaxProposalSize {
-		return fmt.Errorf("%w: of %d bytes, limit %d", ErrProposal, len(encoded), MaxProposalSize)
-	}
 	out.put(refRowKey(rowProposal, ref), encoded)
 	return nil
 }

@@ -483,3 +483,45 @@ func TestPendingAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Members can have seen a sender's proposals in different orders, and not all of
+// them. Whatever others commit of them can still come in.
+func TestPendingMakeRoom(t *testing.T) {
+	people := groupOf(t, 3, nil)
+	alice, bob, carol := people[0], people[1], people[2]
+	elsewhere := snapshot(bob.rows) // bob sends carol what alice never sees
+	var first []byte
+	for range MaxPendingPerSender {
+		msg, err := bob.group.ProposeUpdate(elsewhere, UpdateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = msg
+		}
+		carol.process(msg)
+	}
+	leaving, err := carol.group.ProposeRemove(carol.rows, carol.group.Self())
+	if err != nil {
+		t.Fatal(err)
+	}
+	needed, err := bob.group.ProposeUpdate(bob.rows, UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.process(needed)
+	st := alice.prepare(CommitOptions{})
+	carol.refuses(st.Commit, ErrUnknownProposal)
+	carol.process(needed)
+	if p, err := carol.group.Pending(carol.rows); err != nil || len(p) != MaxPendingPerSender+1 {
+		t.Fatalf("%d wait, %v", len(p), err)
+	}
+	carol.process(first) // it gave way, and nobody remembers it
+	carol.refuses(needed, ErrDuplicate)
+	bob.process(leaving)
+	for _, p := range people[1:] {
+		p.merge(p.process(st.Commit).Commit)
+	}
+	alice.merge(st)
+	agree(t, people...)
+}
