@@ -58,6 +58,9 @@ func readTypes[T ~uint16](r *wire.Reader) []T {
 	sub := r.Sub()
 	var out []T
 	for sub.More() {
+		if len(out) == MaxRequired {
+			sub.Fail(wire.ErrLength)
+		}
 		out = append(out, T(sub.Uint16()))
 	}
 	r.Join(sub)

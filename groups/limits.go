@@ -22,6 +22,9 @@ const (
 	MaxAuthenticatedData = 64 << 10
 	// MaxExtensions bounds the extensions of a GroupContext.
 	MaxExtensions = 64
+	// MaxRequired bounds each of the three lists of the required_capabilities
+	// extension. Every member's own lists are searched for each of them.
+	MaxRequired = 256
 	// MaxProposals bounds the proposals of one commit.
 	MaxProposals = 4096
 	// MaxPendingProposals bounds the proposals that wait for a commit in one

@@ -276,8 +276,8 @@ func (g *Group) checkProposal(p *Proposal, sender Sender, verified map[*KeyPacka
 		if p.ReInit.Version < protocolVersion { // Section 12.1.5
 			return fmt.Errorf("%w: re-initialisation with version %d", ErrProposal, p.ReInit.Version)
 		}
-		if !p.ReInit.Extensions.Unique() {
-			return fmt.Errorf("%w: re-initialisation with an extension twice", ErrProposal)
+		if e := p.ReInit.Extensions; len(e) > MaxExtensions || !e.Unique() {
+			return fmt.Errorf("%w: re-initialisation with too many extensions, or one twice", ErrProposal)
 		}
 	case ProposalGroupContextExtensions:
 		return checkExtensions(p.Extensions)

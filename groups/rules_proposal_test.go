@@ -3,6 +3,7 @@ package groups
 import (
 	"bytes"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/parley-im/parley/internal/wire"
@@ -61,6 +62,8 @@ func TestProposalRules(t *testing.T) {
 		"a required credential nobody knows": {context(needs(required{credentials: []treekem.CredentialType{0xBEEF}})), nil, ErrCapabilities},
 		"required with a byte behind":        {context(behind(needs(required{}))), ErrMalformed, ErrMalformed},
 		"required cut short":                 {context(short(needs(required{}))), ErrMalformed, ErrMalformed},
+		"required of as many as can be":      {context(needs(required{extensions: slices.Repeat([]treekem.ExtensionType{ExtensionRoles}, MaxRequired)})), nil, nil},
+		"required of too many":               {context(needs(required{extensions: slices.Repeat([]treekem.ExtensionType{ExtensionRoles}, MaxRequired+1)})), ErrMalformed, ErrMalformed},
 		"senders with a byte behind":         {context(behind(senders)), ErrMalformed, ErrMalformed},
 		"senders cut short":                  {context(short(senders)), ErrMalformed, ErrMalformed},
 		"agreement":                          {context(Extension{Type: ExtensionAgreement}), ErrUnsupported, ErrUnsupported},

@@ -166,6 +166,9 @@ func TestCodecs(t *testing.T) {
 func TestExtensions(t *testing.T) {
 	e := Extensions{{1, []byte("a")}, {0xF0E1, nil}, {1, []byte("b")}}
 	checkCodec(t, readerCodec(ReadExtensions), e.Append(nil))
+	if r := wire.NewReader(make(Extensions, MaxExtensions).Append(nil)); len(ReadExtensions(r)) != MaxExtensions || r.Done() != nil {
+		t.Errorf("%d extensions are refused: %v", MaxExtensions, r.Err())
+	}
 	if data, ok := e.Find(1); !ok || string(data) != "a" {
 		t.Errorf("%q, %v", data, ok)
 	}
@@ -205,6 +208,7 @@ func TestParseRejects(t *testing.T) {
 		"huge length":             {0xbf, 0xff, 0xff, 0xff, 0},
 		"leaf of no source":       join((&LeafNode{Source: 0}).Append([]byte{1, typeLeaf})),
 		"leaf beyond its limit":   join((&LeafNode{Source: 2, Extensions: Extensions{{1, make([]byte, MaxLeafNode)}}}).Append([]byte{1, typeLeaf})),
+		"too many extensions":     join((&LeafNode{Source: 2, Extensions: make(Extensions, MaxExtensions+1)}).Append([]byte{1, typeLeaf})),
 		"key beyond its limit":    join((&LeafNode{Source: 2, EncryptionKey: make([]byte, MaxKey+1)}).Append([]byte{1, typeLeaf})),
 		"unmerged leaf twice":     join(slotLeaf, (&ParentNode{UnmergedLeaves: []LeafIndex{1, 1}}).Append([]byte{1, typeParent}), slotLeaf),
 		"unmerged leaves falling": join(slotLeaf, (&ParentNode{UnmergedLeaves: []LeafIndex{1, 0}}).Append([]byte{1, typeParent}), slotLeaf),

@@ -142,13 +142,16 @@ func (e Extensions) Append(b []byte) []byte {
 }
 
 // ReadExtensions reads Extension extensions<V>, copying the data. Errors stick
-// to r.
+// to r; more than [MaxExtensions] are [ErrMalformed].
 func ReadExtensions(r *wire.Reader) Extensions { return readExtensions(r, wire.MaxVector) }
 
 func readExtensions(r *wire.Reader, limit int) Extensions {
 	var e Extensions
 	sub := wire.NewReader(r.VecMax(limit))
 	for sub.More() {
+		if len(e) == MaxExtensions {
+			sub.Fail(fmt.Errorf("%w: more than %d extensions", ErrMalformed, MaxExtensions))
+		}
 		e = append(e, Extension{ExtensionType(sub.Uint16()), bytes.Clone(sub.Vec())})
 	}
 	r.Join(sub)
@@ -339,7 +342,7 @@ func (l *LeafNode) Verify(s *suite.Suite, groupID []byte, index LeafIndex) error
 
 // Check applies the rules of RFC 9420, Section 7.3, that can be judged from the
 // leaf alone, its signature and lifetime excepted: usable keys, no extension
-// twice, capabilities that cover the version, the leaf's own credential and its
+// twice nor more than [MaxExtensions], capabilities that cover the version, the leaf's own credential and its
 // extensions, and an application_id that is one. It returns [ErrLeaf]. That they
 // name the suite is no rule of the RFC, and published vectors of suite 7 have
 // leaves that do not.
@@ -349,6 +352,8 @@ func (l *LeafNode) Check(s *suite.Suite) error {
 		return fmt.Errorf("%w: unusable encryption key", ErrLeaf)
 	case s.CheckSignatureKey(l.SignatureKey) != nil:
 		return fmt.Errorf("%w: unusable signature key", ErrLeaf)
+	case len(l.Extensions) > MaxExtensions:
+		return fmt.Errorf("%w: more than %d extensions", ErrLeaf, MaxExtensions)
 	case !l.Extensions.Unique():
 		return fmt.Errorf("%w: an extension occurs twice", ErrLeaf)
 	case !slices.Contains(l.Capabilities.Versions, MLS10):

@@ -9,6 +9,9 @@ const (
 	MaxLeaves = 1 << 16
 	// MaxLeafNode is the encoded size of a leaf node in bytes.
 	MaxLeafNode = 1 << 16
+	// MaxExtensions is the number of extensions in any list. A leaf's capabilities
+	// are searched for each of its extensions.
+	MaxExtensions = 256
 	// MaxKey is the size of any public key, signature or hash in a node, and of
 	// a ciphertext's encapsulated key, in bytes.
 	MaxKey = 4096
