@@ -58,6 +58,7 @@ func TestWelcomeRules(t *testing.T) {
 			name(w, id, other)
 		}, ErrProposal},
 		"a path secret that is not the tree's": {true, func(w *welcomed) { w.gs.pathSecret = secret.Random(32) }, ErrTree},
+		"no path secret, and a path":           {true, func(w *welcomed) { w.gs.pathSecret = secret.Key{} }, ErrTree},
 		"a path secret of the wrong size":      {true, func(w *welcomed) { w.gs.pathSecret = secret.Random(31) }, ErrTree},
 		"a tree without the joiner's leaf": {false, func(w *welcomed) {
 			w.setTree(relieve(t, w.info.extensions[0].Data, 2, func(l *LeafNode) { *l = *stranger.kp.Leaf }))

@@ -60,14 +60,15 @@ func NewPrivate(s *suite.Suite, own LeafIndex, leafKey suite.HPKEKey) *Private {
 // its leaf, sender the committer's, and pathSecret the one of its group
 // secrets, or empty if the commit had no path. It returns [ErrPrivate] if
 // leafKey is not the leaf's, [ErrNotMember] if the sender is not in the tree,
-// and [ErrPath] if a key derived from pathSecret is not the tree's.
+// and [ErrPath] if a key derived from pathSecret is not the tree's, or if there
+// is a node whose key the member should know and does not.
 func Join(t *Tree, own LeafIndex, leafKey suite.HPKEKey, sender LeafIndex, pathSecret secret.Key) (*Private, error) {
 	p := NewPrivate(t.suite, own, leafKey)
 	if err := p.matches(t); err != nil {
 		return nil, err
 	}
 	if pathSecret.IsZero() {
-		return p, nil
+		return p, p.knowsAbove(t)
 	}
 	if _, ok := t.Leaf(sender); !ok || sender == own {
 		return nil, fmt.Errorf("%w: committer %d", ErrNotMember, sender)
@@ -84,7 +85,25 @@ func Join(t *Tree, own LeafIndex, leafKey suite.HPKEKey, sender LeafIndex, pathS
 		return nil, err
 	}
 	secrets.Erase()
-	return p, nil
+	return p, p.knowsAbove(t)
+}
+
+// knowsAbove returns [ErrPath] unless the member has the key of every node above
+// it in which it is not unmerged (RFC 9420, Section 7.1). Others encrypt to such
+// a node alone, and a member without its key would be lost at their next commit.
+func (p *Private) knowsAbove(t *Tree) error {
+	n := t.top
+	for x := root(t.Width()); !x.IsLeaf(); {
+		if _, known := p.nodes[x]; n.parent != nil && !known && !contains(n.parent.UnmergedLeaves, p.own) {
+			return fmt.Errorf("%w: no key of node %d, in which leaf %d is not unmerged", ErrPath, x, p.own)
+		}
+		if p.own.Node() < x {
+			n, x = n.left, x.left()
+		} else {
+			n, x = n.right, x.right()
+		}
+	}
+	return nil
 }
 
 // stepAbove returns which of the sender's steps is the lowest node above both

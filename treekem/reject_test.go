@@ -296,7 +296,7 @@ func TestMergeRejects(t *testing.T) {
 		if p, err := Join(sent, added, key, 2, pathSecret); err != nil || len(p.nodes) == 0 {
 			t.Errorf("Join: %v", err)
 		}
-		if p, err := Join(sent, added, key, 2, secret.Key{}); err != nil || len(p.nodes) != 0 {
+		if p, err := Join(w.tree, added, key, 2, secret.Key{}); err != nil || len(p.nodes) != 0 {
 			t.Errorf("without a path: %v", err)
 		}
 		for _, c := range []struct {
@@ -314,6 +314,7 @@ func TestMergeRejects(t *testing.T) {
 			{"sender oneself", added, added, key, pathSecret, ErrNotMember},
 			{"another secret", added, 2, key, secret.Random(32), ErrPath},
 			{"a short secret", added, 2, key, secret.Random(31), ErrPath},
+			{"no secret of a path", added, 2, key, secret.Key{}, ErrPath},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				if _, err := Join(sent, c.own, c.key, c.sender, c.secret); !errors.Is(err, c.want) {
