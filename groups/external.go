@@ -239,7 +239,7 @@ type ExternalJoinOptions struct {
 	Signer       suite.SigningKey
 	Capabilities Capabilities // what the caller handles beyond this package
 	// Replace removes the newcomer's own old leaf, which must have its subject
-	// ("resync"); nil adds another.
+	// and, in a group with roles, its signature key ("resync"); nil adds another.
 	Replace *LeafIndex
 	// SelfRemoves are proposals of members who leave, as they were sent; they
 	// are committed with the rest (draft-ietf-mls-extensions).
@@ -291,10 +291,10 @@ func (i *GroupInfo) Join(o ExternalJoinOptions) (*Staged, error) {
 	if err != nil {
 		return nil, err
 	}
+	leaf.Source, leaf.SignatureKey = treekem.SourceCommit, o.Signer.Public()
 	if err := list.complete(leaf); err != nil {
 		return nil, err
 	}
-	leaf.Source, leaf.SignatureKey = treekem.SourceCommit, o.Signer.Public()
 	n := &renewal{signer: o.Signer, format: WirePublicMessage, from: Sender{Type: SenderNewMemberCommit}, framing: framing}
 	if n.leaf, err = a.tree.Add(leaf); err != nil {
 		return nil, treeError(err)

@@ -237,6 +237,20 @@ func TestExternalCommitAndRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := newPerson(t, 0)
+	t.Run("an admin's account and another key", func(t *testing.T) {
+		o := ExternalJoinOptions{Credential: again.cred, Signer: again.signer, Replace: ptr(alice.group.Self())}
+		if _, err := i.Join(o); !errors.Is(err, ErrCredential) {
+			t.Fatalf("got %v, want %v", err, ErrCredential)
+		}
+		rebel, outside := *i, *i.outside
+		outside.roles = nil
+		rebel.outside = &outside
+		st, err := rebel.Join(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		carol.refuses(st.Commit, ErrCredential)
+	})
 	again.signer = alice.signer
 	again.enter(i, people, ExternalJoinOptions{Replace: ptr(alice.group.Self())})
 	agree(t, again, bob, carol)

@@ -194,6 +194,10 @@ func (l *proposalList) complete(leaf *LeafNode) error {
 			return fmt.Errorf("%w: newcomer without a new key", ErrProposal)
 		case !bytes.Equal(Subject(leaf.Credential), Subject(old.Credential)):
 			return fmt.Errorf("%w: newcomer removes a member that it is not", ErrCredential)
+		// No member vouches for a newcomer's credential, and roles go by what it
+		// claims. The key shows that it is whom it removes.
+		case g.roles != nil && !bytes.Equal(leaf.SignatureKey, old.SignatureKey):
+			return fmt.Errorf("%w: newcomer without the signature key of whom it removes", ErrCredential)
 		}
 	}
 	if g.roles == nil {
