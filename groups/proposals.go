@@ -178,6 +178,24 @@ func (l *proposalList) permit(it listed) error {
 	return fmt.Errorf("%w: proposal of type %d in an external commit", ErrProposal, p.Type)
 }
 
+// permitAdmin holds who adds a leaf of an admin to the right to make admins: the
+// roles go by what its credential claims, for which only its adder vouches. next
+// are the roles that the leaf will have.
+func (l *proposalList) permitAdmin(add listed, next *Roles) error {
+	g := l.g
+	if g.roles == nil || next == nil || !next.IsAdmin(Subject(add.proposal.Add.Leaf.Credential)) {
+		return nil
+	}
+	by := add.sender
+	if by.Type != SenderMember {
+		by = l.committer // who answers for those outside
+	}
+	if m, ok := g.Member(LeafIndex(by.Index)); !ok || !g.roles.allows(g.roles.Promote, m.Subject) {
+		return fmt.Errorf("%w: an admin added by %v", ErrNotAdmin, by)
+	}
+	return nil
+}
+
 // complete checks what can be said of an external commit when all proposals
 // are listed. leaf is the newcomer's.
 func (l *proposalList) complete(leaf *LeafNode) error {
@@ -425,6 +443,9 @@ func (l *proposalList) apply() (*applied, error) {
 				return nil, treeError(err)
 			}
 			if err := checkLeaf(p.Add.Leaf, a.extensions, &a.required); err != nil {
+				return nil, err
+			}
+			if err := l.permitAdmin(it, a.roles); err != nil {
 				return nil, err
 			}
 			a.added = append(a.added, leaf)

@@ -28,9 +28,9 @@ const (
 type Roles struct {
 	// Admins are the subjects ([Subject]) of the group's admins.
 	Admins [][]byte
-	// Add, Remove (of others), Promote (to change Admins), Configure (to change
-	// these rules and any other extension of the group) and Commit. Zero means
-	// Admins.
+	// Add, Remove (of others), Promote (to change Admins, or to add a leaf of
+	// one), Configure (to change these rules and any other extension of the group)
+	// and Commit. Zero means Admins.
 	Add, Remove, Promote, Configure, Commit Who
 }
 

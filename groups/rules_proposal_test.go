@@ -2,6 +2,7 @@ package groups
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -341,4 +342,50 @@ func TestRolesExtensionRules(t *testing.T) {
 			bob.refuses(alice.utter(c.p, Framing{}), c.want)
 		})
 	}
+}
+
+// Who may add but not promote adds nobody whose credential says that it is an
+// admin's, true or not; nor does a newcomer by itself.
+func TestAddOfAnAdmin(t *testing.T) {
+	people := groupOf(t, 3, &Roles{Admins: [][]byte{EthereumSubject(acctOf(0))}, Add: Members, Commit: Members})
+	alice, bob, carol := people[0], people[1], people[2]
+	second := newPerson(t, 9)
+	second.cred = EthereumCredential(acctOf(0), [32]byte{9})
+	second.newKeyPackage(second.kp.Suite)
+	add := &Proposal{Type: ProposalAdd, Add: second.kp}
+	t.Run("by value", func(t *testing.T) {
+		if _, err := bob.group.Prepare(bob.rows, CommitOptions{Add: []*KeyPackage{second.kp}, Now: testNow}); !errors.Is(err, ErrNotAdmin) {
+			t.Fatalf("got %v, want %v", err, ErrNotAdmin)
+		}
+		carol.refuses(bob.rebel(true, add), ErrNotAdmin)
+		carol.accepts(alice.rebel(true, add))
+	})
+	t.Run("promoted by the same commit", func(t *testing.T) {
+		roles := alice.group.Roles()
+		roles.Admins = append(roles.Admins, Subject(newPerson(t, 8).cred))
+		promotion := &Proposal{Type: ProposalGroupContextExtensions, Extensions: withRoles(alice.group.Extensions(), roles)}
+		ref := carol.process(alice.utter(promotion, Framing{})).Proposal.Ref
+		m, err := parseMessage(bob.prepare(CommitOptions{IgnorePending: true}).Commit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both := append([]proposalOrRef{{ref: ref}}, byValue(&Proposal{Type: ProposalAdd, Add: newPerson(t, 8).kp})...)
+		carol.refuses(bob.forge(both, m.public.content.commit.path), ErrNotAdmin)
+	})
+	t.Run("by reference", func(t *testing.T) {
+		if _, err := bob.group.Propose(bob.rows, add, Framing{}); !errors.Is(err, ErrNotAdmin) {
+			t.Fatalf("got %v, want %v", err, ErrNotAdmin)
+		}
+		ref := carol.process(bob.utter(add, Framing{})).Proposal.Ref
+		carol.refuses(alice.forge([]proposalOrRef{{ref: ref}}, nil), ErrNotAdmin)
+	})
+	t.Run("by itself", func(t *testing.T) {
+		msg, err := alice.info(GroupInfoOptions{}, nil).ProposeJoin(second.kp, second.signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref := carol.process(msg).Proposal.Ref
+		carol.refuses(bob.forge([]proposalOrRef{{ref: ref}}, nil), ErrNotAdmin)
+		carol.refuses(alice.forge([]proposalOrRef{{ref: ref}}, nil), ErrConfirmationTag)
+	})
 }
