@@ -253,6 +253,9 @@ func (g *Group) commit(rows Rows, list *proposalList, a *applied, n *renewal, in
 		contentType:       ContentCommit,
 		commit:            c,
 	}}
+	if err := content.content.readable(); err != nil {
+		return nil, nil, err
+	}
 	signer := g.signer
 	if n.from.Type != SenderMember {
 		signer = n.signer // who comes in has no key in the old epoch

@@ -3,6 +3,7 @@ package groups
 import (
 	"errors"
 	"math"
+	"slices"
 	"testing"
 	"time"
 )
@@ -63,4 +64,64 @@ func TestAnyLifetime(t *testing.T) {
 	}
 	commitAll(alice, nil, CommitOptions{AnyLifetime: true}, bob)
 	agree(t, alice, bob)
+}
+
+// What exceeds a limit of those who read it is not sent.
+func TestNothingUnreadableIsSent(t *testing.T) {
+	people := plainOf(t, fast, 2)
+	alice, bob := people[0], people[1]
+	proposals := func(n int) []*Proposal {
+		return slices.Repeat([]*Proposal{{Type: customProposal}}, n)
+	}
+	long := &Proposal{Type: customProposal, Custom: make([]byte, MaxCustomProposal+1)}
+	elsewhere := &Proposal{Type: ProposalReInit, ReInit: &ReInit{GroupID: make([]byte, MaxGroupID+1), Version: 1, Suite: fast}}
+	for name, c := range map[string]struct {
+		o    CommitOptions
+		want error
+	}{
+		"too many proposals":    {CommitOptions{Proposals: proposals(MaxProposals + 1)}, ErrProposal},
+		"a proposal too long":   {CommitOptions{Proposals: []*Proposal{long}}, ErrMalformed},
+		"the id of a successor": {CommitOptions{Proposals: []*Proposal{elsewhere}}, ErrMalformed},
+		"the name of a key": {CommitOptions{
+			PSKs: []PreSharedKeyID{{Type: PSKExternal, ID: make([]byte, MaxPSKID+1)}}, PSK: sharedKey,
+		}, ErrMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.o.Now = testNow
+			if _, err := alice.group.Prepare(alice.rows, c.o); !errors.Is(err, c.want) {
+				t.Fatalf("got %v, want %v", err, c.want)
+			}
+		})
+	}
+	for _, p := range []*Proposal{long, elsewhere} {
+		if _, err := alice.group.Propose(alice.rows, p, Framing{}); !errors.Is(err, ErrMalformed) {
+			t.Fatalf("got %v, want %v", err, ErrMalformed)
+		}
+	}
+	// What others have proposed waits if there is no room for it.
+	msg, err := bob.group.Propose(bob.rows, &Proposal{Type: customProposal}, Framing{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.process(msg)
+	st := commitAll(alice, people[1:], CommitOptions{Proposals: proposals(MaxProposals)})
+	if len(st.Changes.Custom) != MaxProposals || len(st.Changes.Dropped) != 1 || !errors.Is(st.Changes.Dropped[0], ErrProposal) {
+		t.Fatalf("%d, dropped %v", len(st.Changes.Custom), st.Changes.Dropped)
+	}
+	agree(t, people...)
+}
+
+// A commit whose Welcome nobody could read is not made, though members could
+// read the commit.
+func TestWelcomeTooLong(t *testing.T) {
+	alice := plainOf(t, fast, 8)[0]
+	o := CommitOptions{Add: []*KeyPackage{newPlainPerson(t, fast, 9).kp}}
+	fill := func(n int) { o.Extensions = Extensions{{Type: extensionLastResort, Data: make([]byte, n)}} }
+	fill(MaxMessageSize / 2)
+	fill(MaxMessageSize/2 + MaxMessageSize - 8 - len(alice.prepare(o).Commit))
+	if _, err := alice.group.Prepare(alice.rows, CommitOptions{Add: o.Add, Extensions: o.Extensions, Now: testNow}); !errors.Is(err, ErrMalformed) {
+		t.Fatalf("got %v, want %v", err, ErrMalformed)
+	}
+	o.Add = nil
+	alice.prepare(o)
 }

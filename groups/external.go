@@ -227,6 +227,9 @@ func (i *GroupInfo) propose(from Sender, signer suite.SigningKey, p *Proposal) (
 	a := &authContent{wireFormat: WirePublicMessage, content: &framedContent{
 		groupID: g.groupID, epoch: g.number, sender: from, contentType: ContentProposal, proposal: p,
 	}}
+	if err := a.content.readable(); err != nil {
+		return nil, err
+	}
 	if err := a.sign(g.suite, signer, nil); err != nil {
 		return nil, err
 	}

@@ -144,6 +144,17 @@ func (c *framedContent) readBody(r *wire.Reader) {
 	}
 }
 
+// readable returns [ErrMalformed] for content of our own that nobody would read,
+// because something of it exceeds a limit. Who committed it would be alone.
+func (c *framedContent) readable() error {
+	r := wire.NewReader(c.append(nil))
+	readFramedContent(r)
+	if err := r.Done(); err != nil {
+		return malformed(err)
+	}
+	return nil
+}
+
 // framedAuth is FramedContentAuthData; the tag is set for commits only.
 type framedAuth struct {
 	signature       []byte

@@ -348,5 +348,9 @@ func (g *Group) welcome(a *applied, path *treekem.Path, sec *epochSecrets, tree 
 	if err != nil {
 		return nil, fmt.Errorf("%w: init key of a key package: %w", ErrKeyPackage, err)
 	}
-	return (&message{wireFormat: WireWelcome, welcome: w}).marshal(), nil
+	msg := (&message{wireFormat: WireWelcome, welcome: w}).marshal()
+	if _, err := parseMessage(msg); err != nil { // those added could not come in
+		return nil, fmt.Errorf("welcome of %d bytes: %w", len(msg), err)
+	}
+	return msg, nil
 }

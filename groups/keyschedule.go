@@ -155,7 +155,7 @@ func readPreSharedKeyID(r *wire.Reader) PreSharedKeyID {
 	p := PreSharedKeyID{Type: PSKType(r.Uint8())}
 	switch p.Type {
 	case PSKExternal:
-		p.ID = r.Vec()
+		p.ID = r.VecMax(MaxPSKID)
 	case PSKResumption:
 		p.Usage = ResumptionUsage(r.Uint8())
 		if p.Usage < ResumptionApplication || p.Usage > ResumptionBranch {

@@ -45,6 +45,9 @@ const (
 	MaxPadding = 64 << 10
 	// MaxPSKs bounds the pre-shared keys of one commit.
 	MaxPSKs = 64
+	// MaxPSKID bounds the name of an external one, in bytes: a Welcome holds those
+	// of all keys for each joiner.
+	MaxPSKID = 512
 	// MaxAdmins bounds the list of admins in the roles extension.
 	MaxAdmins = 1024
 	// MaxSubject bounds the subject of a credential, in bytes.

@@ -80,6 +80,9 @@ func (l *proposalList) add(it listed) error {
 	if err := l.permit(it); err != nil {
 		return err
 	}
+	if len(l.items) == MaxProposals {
+		return fmt.Errorf("%w: more than %d proposals", ErrProposal, MaxProposals)
+	}
 	if l.reInit != nil || (p.Type == ProposalReInit && len(l.items) > 0) {
 		return fmt.Errorf("%w: re-initialisation beside another proposal", ErrProposal)
 	}

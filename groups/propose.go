@@ -129,6 +129,9 @@ func (g *Group) propose(rows Rows, p *Proposal, private []byte, f Framing) ([]by
 		contentType:       ContentProposal,
 		proposal:          p,
 	}}
+	if err := a.content.readable(); err != nil {
+		return nil, err
+	}
 	if err := a.sign(g.suite, g.signer, g.context); err != nil {
 		return nil, err
 	}
