@@ -90,15 +90,17 @@ func parseAppHeader(b []byte) (AppHeader, error) {
 	return h, nil
 }
 
-// MessageHash is the hash of an application message, by which the sender's next
-// one refers to it: SHA-256 of the MLSMessage.
-func MessageHash(msg []byte) [32]byte { return sha256.Sum256(msg) }
+// hash is that of an application message, by which the sender's next one refers
+// to it: SHA-256 of the AuthenticatedContent. The MLSMessage is not fixed by what
+// is signed: whoever holds the epoch's keys can encrypt its content anew, and
+// would make it look as if the sender had sent two.
+func (a *authContent) hash() [32]byte { return sha256.Sum256(a.marshal()) }
 
 // Application is an application message that was opened.
 type Application struct {
 	Sender    Member
 	Header    AppHeader
-	Hash      [32]byte // MessageHash: what the sender's next Prev is
+	Hash      [32]byte // what the sender's next Prev is
 	Plaintext []byte
 	// AuthenticatedData is the encoded header, or, in a group without roles,
 	// whatever the sender put there.
@@ -123,7 +125,7 @@ func (e *epoch) unprotect(rows Rows, from members, msg []byte) (*Application, er
 	if err != nil {
 		return nil, err
 	}
-	app, err := e.application(a, sender, msg)
+	app, err := e.application(a, sender)
 	if err != nil {
 		return nil, err
 	}
@@ -164,10 +166,10 @@ func (e *epoch) decrypt(rows Rows, from members, m *privateMessage) (*authConten
 	return a, sender, sd.generation, out, nil
 }
 
-func (e *epoch) application(a *authContent, sender Member, msg []byte) (*Application, error) {
+func (e *epoch) application(a *authContent, sender Member) (*Application, error) {
 	app := &Application{
 		Sender:            sender,
-		Hash:              MessageHash(msg),
+		Hash:              a.hash(),
 		Plaintext:         a.content.application,
 		AuthenticatedData: a.content.authenticatedData,
 	}

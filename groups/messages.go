@@ -65,7 +65,7 @@ func (g *Group) protectApplication(rows Rows, plaintext []byte, header AppHeader
 	if err != nil {
 		return nil, err
 	}
-	next := AppHeader{N: header.N + 1, Prev: MessageHash(msg)}
+	next := AppHeader{N: header.N + 1, Prev: a.hash()}
 	out.put(rowKey(rowSender), next.marshal())
 	return msg, out.write(rows, g.cid)
 }

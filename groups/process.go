@@ -63,7 +63,7 @@ func (g *Group) Process(rows Rows, msg []byte, o ProcessOptions) (*Received, err
 	r := &Received{From: a.content.sender, Sender: sender}
 	switch a.content.contentType {
 	case ContentApplication:
-		r.Application, err = g.application(a, sender, msg)
+		r.Application, err = g.application(a, sender)
 	case ContentProposal:
 		r.Proposal, err = g.receiveProposal(rows, a, &out)
 	default:

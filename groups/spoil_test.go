@@ -149,33 +149,51 @@ func TestMergeOfAPrivateCommit(t *testing.T) {
 	}
 }
 
-// Whoever can open a PrivateMessage can encrypt its content anew. It is the same
-// commit then, and the epoch that it begins has the same name.
+// encryptAnew encrypts the content of a PrivateMessage a second time, as whoever
+// can open it can.
+func (p *person) encryptAnew(msg []byte) []byte {
+	p.tb.Helper()
+	m, err := parseMessage(msg)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	g, rows := p.group, snapshot(p.rows)
+	a, _, generation, _, err := g.decrypt(rows, g, m.private)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	var out changes
+	k, err := g.secretTree(rows).at(ratchetFor(m.private.contentType), a.content.sender.Index, generation, &out)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	return protectPrivate(g.suite, g.senderData, k, a, 7).marshal()
+}
+
+// It is the same commit then, and the epoch that it begins has the same name.
 func TestPrivateCommitEncryptedAnew(t *testing.T) {
 	people := groupOf(t, 3, nil)
 	alice, bob, carol := people[0], people[1], people[2]
 	st := alice.prepare(CommitOptions{Framing: Framing{Private: true}})
-	m, err := parseMessage(st.Commit)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, rows := bob.group, snapshot(bob.rows)
-	a, _, generation, _, err := g.decrypt(rows, g, m.private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out changes
-	k, err := g.secretTree(rows).at(ratchetHandshake, uint32(alice.group.self), generation, &out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	anew := protectPrivate(g.suite, g.senderData, k, a, 7).marshal()
+	received := carol.process(bob.encryptAnew(st.Commit)).Commit
 	bob.merge(bob.process(st.Commit).Commit)
-	received := carol.process(anew).Commit
 	carol.merge(received)
 	alice.merge(st)
 	agree(t, people...)
 	if received.Changes.CID != carol.group.CID() || st.Changes.CID != carol.group.CID() {
 		t.Fatal("Changes name another epoch")
+	}
+}
+
+// And it is the same message, which the sender's next one refers to.
+func TestApplicationEncryptedAnew(t *testing.T) {
+	people := groupOf(t, 3, nil)
+	alice, bob, carol := people[0], people[1], people[2]
+	first := alice.say("first")
+	got := carol.process(bob.encryptAnew(first)).Application
+	carol.refuses(first, ErrReplay)
+	next := carol.process(alice.say("next")).Application
+	if next.Header.Prev != got.Hash {
+		t.Fatal("it looks as if another message was put in the place of the first")
 	}
 }
