@@ -163,8 +163,36 @@ func (g *Group) linked(usage ResumptionUsage, gc *groupContext, members []Member
 	}
 	// Section 12.4.3.1 lets a successor have more members. But any member may
 	// found it, also one that the roles do not let add anybody.
-	if g.roles != nil && len(theirs) > len(mine) {
+	if g.roles == nil {
+		return nil
+	}
+	if len(theirs) > len(mine) {
 		return fmt.Errorf("%w: successor with someone who was not a member", ErrLink)
+	}
+	return g.keepAdmins(gc.suite, members)
+}
+
+// keepAdmins returns [ErrLink] unless every admin's leaf in the successor has a
+// signature key that its subject has in this group, if the successor's suite can
+// use one. The founder alone vouches for the leaves of a successor.
+func (g *Group) keepAdmins(id suite.ID, members []Member) error {
+	s, err := suite.ByID(id)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	type key struct{ subject, signature string }
+	known := make(map[key]bool)
+	bound := make(map[string]bool) // subjects with a key that the suite can use
+	for _, m := range g.Members() {
+		if s.CheckSignatureKey(m.SignatureKey) == nil {
+			known[key{string(m.Subject), string(m.SignatureKey)}] = true
+			bound[string(m.Subject)] = true
+		}
+	}
+	for _, m := range members {
+		if m.Admin && bound[string(m.Subject)] && !known[key{string(m.Subject), string(m.SignatureKey)}] {
+			return fmt.Errorf("%w: successor with another key of an admin", ErrLink)
+		}
 	}
 	return nil
 }

@@ -223,6 +223,19 @@ func TestReInitAndRoles(t *testing.T) {
 	t.Run("a successor with a stranger", func(t *testing.T) {
 		carol.tries(t, st.Welcome, JoinOptions{Parent: carol.group}, ErrLink)
 	})
+	t.Run("an admin's account with another key", func(t *testing.T) {
+		forged := o
+		thief := newPerson(t, 0)
+		forged.Members = []*KeyPackage{thief.kp, carol.kp}
+		if _, err := bob.group.Reinitialize(forged); !errors.Is(err, ErrLink) {
+			t.Fatalf("got %v, want %v", err, ErrLink)
+		}
+		st, err := bob.group.link(ResumptionReInit, to.Suite, to.GroupID, to.Extensions, &forged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		carol.tries(t, st.Welcome, JoinOptions{Parent: carol.group}, ErrLink)
+	})
 	if st, err = bob.group.Reinitialize(o); err != nil {
 		t.Fatal(err)
 	}
@@ -242,4 +255,21 @@ func TestReInitAndRoles(t *testing.T) {
 	if _, err := bob.group.Branch(nil, nil, o); !errors.Is(err, ErrLastMember) {
 		t.Fatalf("a branch without an admin: %v", err)
 	}
+}
+
+// In a suite with other signatures an admin's key is another.
+func TestReInitAndRolesInAnotherSuite(t *testing.T) {
+	people := groupOf(t, 2, nil)
+	alice, bob := people[0], people[1]
+	to := &ReInit{GroupID: []byte("next"), Version: 1, Suite: suite.X25519AES128GCMEd25519, Extensions: alice.group.Extensions()}
+	commitAll(alice, people[1:], CommitOptions{Proposals: []*Proposal{{Type: ProposalReInit, ReInit: to}}})
+	for _, p := range people {
+		p.newKeyPackage(to.Suite)
+	}
+	o := LinkOptions{Members: []*KeyPackage{alice.kp}, Credential: bob.cred, Signer: bob.signer, Now: testNow}
+	st, err := bob.group.Reinitialize(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	follow(t, st, []*person{bob, alice})
 }
