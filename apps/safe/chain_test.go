@@ -68,13 +68,13 @@ func (s *signer) sign(t testing.TB, kind SignatureKind, hash common.Hash) Signat
 	return Signature{s.address, kind, sig}
 }
 
-// world is a development chain, as the package reads it.
-type world struct {
+// testbed is a development chain, as the package reads it.
+type testbed struct {
 	dev   *devchain.Chain
 	chain *Chain
 }
 
-func newWorld(t testing.TB) *world {
+func newTestbed(t testing.TB) *testbed {
 	t.Helper()
 	dev, err := devchain.Start(t.Context())
 	if err != nil {
@@ -90,10 +90,10 @@ func newWorld(t testing.TB) *world {
 			t.Error(err)
 		}
 	})
-	return &world{dev, chain}
+	return &testbed{dev, chain}
 }
 
-func (w *world) fund(t testing.TB, to ...common.Address) {
+func (w *testbed) fund(t testing.TB, to ...common.Address) {
 	t.Helper()
 	for _, a := range to {
 		if err := w.dev.Fund(t.Context(), a, big.NewInt(1e18)); err != nil {
@@ -102,7 +102,7 @@ func (w *world) fund(t testing.TB, to ...common.Address) {
 	}
 }
 
-func (w *world) deploy(t testing.TB, code string) common.Address {
+func (w *testbed) deploy(t testing.TB, code string) common.Address {
 	t.Helper()
 	at, err := w.dev.Deploy(t.Context(), creation(common.FromHex(code)))
 	if err != nil {
@@ -118,7 +118,7 @@ func creation(code []byte) []byte {
 	return slices.Concat([]byte{0x61}, n, common.FromHex("80600c6000396000f3"), code)
 }
 
-func (w *world) balance(t testing.TB, a common.Address) *big.Int {
+func (w *testbed) balance(t testing.TB, a common.Address) *big.Int {
 	t.Helper()
 	b, err := w.dev.Client().BalanceAt(t.Context(), a, nil)
 	if err != nil {
@@ -128,14 +128,14 @@ func (w *world) balance(t testing.TB, a common.Address) *big.Int {
 }
 
 // tokens returns a balance of the development token.
-func (w *world) tokens(t testing.TB, a common.Address) *big.Int {
+func (w *testbed) tokens(t testing.TB, a common.Address) *big.Int {
 	t.Helper()
 	out := w.view(t, devchain.Token, &tokenABI, "balanceOf", a)
 	return out[0].(*big.Int)
 }
 
 // view calls a view and returns its results.
-func (w *world) view(t testing.TB, to common.Address, i *abi.ABI, method string, args ...any) []any {
+func (w *testbed) view(t testing.TB, to common.Address, i *abi.ABI, method string, args ...any) []any {
 	t.Helper()
 	data, err := i.Pack(method, args...)
 	if err != nil {
@@ -152,7 +152,7 @@ func (w *world) view(t testing.TB, to common.Address, i *abi.ABI, method string,
 	return out
 }
 
-func (w *world) read(t testing.TB, safe common.Address) *Snapshot {
+func (w *testbed) read(t testing.TB, safe common.Address) *Snapshot {
 	t.Helper()
 	s, err := w.chain.Read(t.Context(), safe)
 	if err != nil {
@@ -163,7 +163,7 @@ func (w *world) read(t testing.TB, safe common.Address) *Snapshot {
 
 // send has a signer send what a contract may refuse, for which it returns an
 // error, and nothing is mined. It returns what the call returns, and its events.
-func (w *world) send(t testing.TB, from *signer, to common.Address, data []byte) ([]byte, []*types.Log, error) {
+func (w *testbed) send(t testing.TB, from *signer, to common.Address, data []byte) ([]byte, []*types.Log, error) {
 	t.Helper()
 	ctx, client := t.Context(), w.dev.Client()
 	result, err := client.CallContract(ctx, ethereum.CallMsg{From: from.address, To: &to, Data: data, Gas: sendGas}, nil)
@@ -197,16 +197,16 @@ const sendGas = 2_000_000
 
 // each runs a test on every kind of Safe's contracts that is at hand, on one
 // chain.
-func each(t *testing.T, test func(*testing.T, *world, *contracts)) {
+func each(t *testing.T, test func(*testing.T, *testbed, *contracts)) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newTestbed(t)
 	for _, name := range []string{"development", "1.3.0", "1.4.1", "1.5.0"} {
 		t.Run(name, func(t *testing.T) { test(t, w, w.contracts(t, name)) })
 	}
 }
 
 func TestChainReads(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		a, b := newSigner(t).address, newSigner(t).address
 		safe := c.safe(t, 2, a, b)
 		s := w.read(t, safe)
@@ -231,7 +231,7 @@ func TestChainReads(t *testing.T) {
 // What Read says is of one block, whatever happens meanwhile.
 func TestChainReadsOneBlock(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newTestbed(t)
 	o := newSigner(t)
 	w.fund(t, o.address)
 	safe := w.contracts(t, "development").safe(t, 1, o.address)
@@ -255,7 +255,7 @@ func TestChainReadsOneBlock(t *testing.T) {
 
 func TestChainReadRefuses(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newTestbed(t)
 	// answers returns a contract that answers everything with one word, or with a
 	// string.
 	word := func(last byte) string { return fmt.Sprintf("60%02x60005260206000f3", last) }
@@ -294,7 +294,7 @@ func TestChainReadRefuses(t *testing.T) {
 // What an endpoint says is not believed where it cannot be.
 func TestChainHostileEndpoint(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newTestbed(t)
 	o := newSigner(t)
 	safe := w.contracts(t, "development").safe(t, 1, o.address)
 	reply := func(result any) string {
@@ -356,7 +356,7 @@ func TestChainUnreachable(t *testing.T) {
 			t.Errorf("%q: %v, %v", url, c, err)
 		}
 	}
-	w := newWorld(t)
+	w := newTestbed(t)
 	for _, id := range []string{"0x0", "0x10000000000000000", "x"} {
 		s := w.proxy(t, func(method string, _ json.RawMessage) string {
 			if method == "eth_chainId" {
@@ -391,7 +391,7 @@ func TestChainUnreachable(t *testing.T) {
 
 // proxy is an endpoint before the chain's own that may answer calls itself: what
 // it is told to put beside the id, or nothing to let the chain answer.
-func (w *world) proxy(t testing.TB, answer func(method string, params json.RawMessage) string) *httptest.Server {
+func (w *testbed) proxy(t testing.TB, answer func(method string, params json.RawMessage) string) *httptest.Server {
 	t.Helper()
 	to, err := url.Parse(w.dev.URL())
 	if err != nil {
@@ -421,7 +421,7 @@ func (w *world) proxy(t testing.TB, answer func(method string, params json.RawMe
 }
 
 // through is the chain as a proxy tells it.
-func (w *world) through(t testing.TB, answer func(method string, params json.RawMessage) string) *Chain {
+func (w *testbed) through(t testing.TB, answer func(method string, params json.RawMessage) string) *Chain {
 	t.Helper()
 	client, err := ethclient.Dial(w.proxy(t, answer).URL)
 	if err != nil {
@@ -433,7 +433,7 @@ func (w *world) through(t testing.TB, answer func(method string, params json.Raw
 
 // The hashes are the contract's own.
 func TestChainHashes(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		seed := rand.Uint64()
 		t.Log("seed", seed)
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -469,7 +469,7 @@ func randomTransaction(r *rand.Rand) *Transaction {
 }
 
 // execute has a Safe's only signer execute a transaction, with the next nonce.
-func (w *world) execute(t testing.TB, safe common.Address, o *signer, tx *Transaction) *types.Receipt {
+func (w *testbed) execute(t testing.TB, safe common.Address, o *signer, tx *Transaction) *types.Receipt {
 	t.Helper()
 	s := w.read(t, safe)
 	tx.Nonce = *uint256.NewInt(s.Nonce)
@@ -480,7 +480,7 @@ func (w *world) execute(t testing.TB, safe common.Address, o *signer, tx *Transa
 	return receipt
 }
 
-func (w *world) tryExecute(ctx context.Context, safe common.Address, executor *signer, tx *Transaction, sigs ...Signature) (*types.Receipt, error) {
+func (w *testbed) tryExecute(ctx context.Context, safe common.Address, executor *signer, tx *Transaction, sigs ...Signature) (*types.Receipt, error) {
 	data, err := CallData(tx, sigs)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ type contracts struct {
 	version                                        Version
 	singleton, factory, handler, multiSendCallOnly common.Address
 	abi, handlerABI                                *abi.ABI
-	world                                          *world
+	testbed                                        *testbed
 }
 
 // npmVariable names a node_modules folder with the real contracts: .ci/run says
@@ -38,7 +38,7 @@ var npmPackages = map[string]struct{ name, singleton, factory string }{
 
 // contracts returns the development chain's own, or deploys the real ones of a
 // version; without them the test is skipped.
-func (w *world) contracts(t testing.TB, name string) *contracts {
+func (w *testbed) contracts(t testing.TB, name string) *contracts {
 	t.Helper()
 	if name == "development" {
 		i, err := devchain.SafeABI()
@@ -53,7 +53,7 @@ func (w *world) contracts(t testing.TB, name string) *contracts {
 	if modules == "" {
 		t.Skipf("the real Safe %s is left out: %s names no node_modules folder with it", name, npmVariable)
 	}
-	c := &contracts{world: w, version: Version(name)}
+	c := &contracts{testbed: w, version: Version(name)}
 	p := npmPackages[name]
 	deploy := func(name string) (common.Address, *abi.ABI) {
 		at, i := w.deployArtifact(t, filepath.Join(modules, p.name, "build/artifacts/contracts"), name)
@@ -67,7 +67,7 @@ func (w *world) contracts(t testing.TB, name string) *contracts {
 }
 
 // deployArtifact deploys what Hardhat has compiled: dir/path.sol/Name.json.
-func (w *world) deployArtifact(t testing.TB, dir, path string) (common.Address, *abi.ABI) {
+func (w *testbed) deployArtifact(t testing.TB, dir, path string) (common.Address, *abi.ABI) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, path+".sol", filepath.Base(path)+".json"))
 	if err != nil {
@@ -111,11 +111,11 @@ func (c *contracts) saltedSafe(t testing.TB, salt *big.Int, threshold int, owner
 		t.Fatal(err)
 	}
 	// Where it will be depends on neither sender nor block.
-	result, err := c.world.dev.Client().CallContract(t.Context(), ethereum.CallMsg{To: &c.factory, Data: data}, nil)
+	result, err := c.testbed.dev.Client().CallContract(t.Context(), ethereum.CallMsg{To: &c.factory, Data: data}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.world.dev.Transact(t.Context(), c.factory, data); err != nil {
+	if err := c.testbed.dev.Transact(t.Context(), c.factory, data); err != nil {
 		t.Fatal(err)
 	}
 	return common.BytesToAddress(result)

@@ -25,7 +25,7 @@ import (
 // good and bad calls has the same results, refusals, events and state on both.
 func TestChainDifferential(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newTestbed(t)
 	real := w.contracts(t, "1.4.1")
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -54,7 +54,7 @@ type twin struct {
 }
 
 type history struct {
-	w       *world
+	w       *testbed
 	r       *rand.Rand
 	twins   [2]*twin
 	keys    []*signer
@@ -63,7 +63,7 @@ type history struct {
 	met     map[string]int
 }
 
-func newHistory(t *testing.T, w *world, r *rand.Rand, of ...*contracts) *history {
+func newHistory(t *testing.T, w *testbed, r *rand.Rand, of ...*contracts) *history {
 	h := &history{w: w, r: r, failing: w.deploy(t, failing), met: map[string]int{}}
 	for range 6 {
 		h.keys = append(h.keys, newSigner(t))

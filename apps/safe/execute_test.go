@@ -22,7 +22,7 @@ import (
 
 // Each kind of signature is accepted here if, and only if, the Safe accepts it.
 func TestChainSignatures(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		executor, key, other := newSigner(t), newSigner(t), newSigner(t)
 		w.fund(t, executor.address, key.address)
 		nested := c.safe(t, 1, other.address)
@@ -105,7 +105,7 @@ func nestedHash(s *Snapshot, nested common.Address, structHash common.Hash) comm
 // A Safe of one version is an owner of a Safe of another, or cannot be.
 func TestChainNestedVersions(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newTestbed(t)
 	o, executor := newSigner(t), newSigner(t)
 	w.fund(t, executor.address)
 	var all []*contracts
@@ -132,7 +132,7 @@ func TestChainNestedVersions(t *testing.T) {
 
 // All four kinds together, in the order that the Safe asks for.
 func TestChainThreshold(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		a, b, approver, other, executor := newSigner(t), newSigner(t), newSigner(t), newSigner(t), newSigner(t)
 		w.fund(t, approver.address, executor.address)
 		nested := c.safe(t, 1, other.address)
@@ -199,7 +199,7 @@ const (
 )
 
 func TestChainSimulates(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		o := newSigner(t)
 		safe := c.safe(t, 1, o.address)
 		w.fund(t, o.address, safe)
@@ -258,7 +258,7 @@ func TestChainSimulates(t *testing.T) {
 // A node whose simulation does not revert is no node.
 func TestChainSimulationMustRevert(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newTestbed(t)
 	o := newSigner(t).address
 	s := w.read(t, w.contracts(t, "development").safe(t, 1, o))
 	for name, c := range map[string]struct {
@@ -285,7 +285,7 @@ func TestChainSimulationMustRevert(t *testing.T) {
 
 // What would fail is not sent.
 func TestChainExecuteSparesGas(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		o, executor := newSigner(t), newSigner(t)
 		safe := c.safe(t, 1, o.address)
 		w.fund(t, executor.address)
@@ -340,7 +340,7 @@ func TestChainExecuteSparesGas(t *testing.T) {
 // With safeTxGas a node may find a gas limit with which the Safe is content, and
 // the call within has too little.
 func TestChainExecuteGivesGasEnough(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		o := newSigner(t)
 		safe := c.safe(t, 1, o.address)
 		w.fund(t, o.address)
@@ -384,7 +384,7 @@ func writes(n int) string {
 }
 
 func TestChainRefunds(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		o := newSigner(t)
 		safe := c.safe(t, 1, o.address)
 		w.fund(t, o.address, safe)
@@ -422,7 +422,7 @@ func payment(t *testing.T, data []byte) *big.Int {
 }
 
 func TestChainOutcomes(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		o, executor := newSigner(t), newSigner(t)
 		safe := c.safe(t, 1, o.address)
 		w.fund(t, executor.address)
@@ -512,7 +512,7 @@ func TestChainOutcomes(t *testing.T) {
 
 // Messages signed off-chain satisfy ERC-1271.
 func TestChainMessages(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		a, b := newSigner(t), newSigner(t)
 		safe := c.safe(t, 2, a.address, b.address)
 		s := w.read(t, safe)
@@ -563,7 +563,7 @@ func TestChainMessages(t *testing.T) {
 }
 
 func TestChainMultiSend(t *testing.T) {
-	each(t, func(t *testing.T, w *world, c *contracts) {
+	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		o, x, y := newSigner(t), newSigner(t).address, newSigner(t).address
 		safe := c.safe(t, 1, o.address)
 		w.fund(t, o.address, safe)

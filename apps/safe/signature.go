@@ -122,19 +122,21 @@ func recoverSigner(hash common.Hash, sig []byte) (common.Address, error) {
 
 // ParseSignatures reads what wallets and services pass around: signatures as
 // execTransaction takes them, one after the other with what is longer behind, or
-// one of a wallet alone, whose v may be 0 or 1 too. A lone v of 0 or 1 is taken
-// for a wallet's if a key has made it. The owners of keys' signatures are
+// one of a wallet alone, whose v may be 0 or 1 too: then it does not begin with
+// the twelve zeros before an owner's address. The owners of keys' signatures are
 // recovered from the hash, so this verifies nothing. It returns [ErrSignature].
 func ParseSignatures(hash common.Hash, b []byte) ([]Signature, error) {
 	if len(b) > maxSignatures {
 		return nil, fmt.Errorf("%w: %d bytes, %d are the most", ErrSignature, len(b), maxSignatures)
 	}
-	if len(b) == staticSize && b[64] <= 1 {
+	if len(b) == staticSize && b[64] <= 1 && !allZero(b[:12]) {
 		sig := bytes.Clone(b)
 		sig[64] += 27
-		if signer, err := recoverSigner(hash, sig); err == nil && !approves(b) {
-			return []Signature{{signer, EIP712, sig}}, nil
+		signer, err := recoverSigner(hash, sig)
+		if err != nil {
+			return nil, err
 		}
+		return []Signature{{signer, EIP712, sig}}, nil
 	}
 	fixed, err := fixedPart(b)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/parley-im/parley"
 	"github.com/parley-im/parley/apps/safe"
+	safeservice "github.com/parley-im/parley/apps/safe/service"
 	"github.com/parley-im/parley/identity"
 	"github.com/parley-im/parley/internal/store"
 	"github.com/parley-im/parley/transport"
@@ -116,6 +117,7 @@ var faults = []fault{
 	{206, "bad_content", parley.ErrContent},
 	{211, "bad_app_data", parley.ErrAppData},
 
+	{220, "not_loopback", safeservice.ErrNotLoopback},
 	{212, "bad_signature", safe.ErrSignature},
 	{213, "bad_signatures", safe.ErrSignatures},
 	{214, "bad_item", safe.ErrItem},

@@ -46,7 +46,7 @@ endpoint in the profile. The other commands are about that Safe, or the one that
 	cmd.PersistentFlags().Uint64Var(&f.chain, "chain", 0, "id of the chain; an RPC endpoint of another is refused")
 	cmd.AddCommand(a.safeOpenCommand(f), a.safeProposeCommand(f), a.safeListCommand(f), a.safeShowCommand(f), a.safeSignCommand(f),
 		a.safeRejectCommand(f), a.safeExecuteCommand(f), a.safeExportCommand(f), a.safeImportCommand(f), a.safeMessageCommand(f),
-		a.safeWatchCommand(f), a.safeHashCommand())
+		a.safeWatchCommand(f), a.safeServeCommand(f), a.safeHashCommand())
 	return cmd
 }
 
