@@ -1,26 +1,25 @@
 package safe
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"math/big"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/ethereum/go-ethereum/accounts/abi"
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/ethereum/go-ethereum/common/hexutil"
-	"github.com/holiman/uint256"
-
-	"github.com/parley-im/parley/identity"
+	"github.com/ethereum/go-ethereum/crypto"
 )
-
-// ErrBuilder is returned for a file that is not a batch of the Transaction
-// Builder, or one for another chain or Safe.
-var ErrBuilder = errors.New("safe: not a batch of the Transaction Builder")
 
 // multiSendCallOnly is where the contract of this name is on most chains, and on
 // those that demand signed chain ids of deployments: by safe-deployments.
@@ -30,215 +29,400 @@ var multiSendCallOnly = map[Version][]common.Address{
 	V150: {common.HexToAddress("0xA83c336B20401Af773B6219BA5027174338D1836")},
 }
 
-// batchFile is what of a batch matters here.
-type batchFile struct {
-	ChainID string `json:"chainId"`
-	Meta    struct {
-		Safe string `json:"createdFromSafeAddress"`
-	} `json:"meta"`
-	Transactions []batchCall `json:"transactions"`
+// ErrBuilder is returned for a file that is no batch of the Transaction Builder,
+// or none for the Safe.
+var ErrBuilder = errors.New("safe: not a Transaction Builder batch")
+
+// Batch is what a file of the Transaction Builder, an app of the Safe's web
+// interface, asks for.
+type Batch struct {
+	ChainID     uint64
+	Name        string // empty if it has none
+	Description string
+	Safe        common.Address // which it was made for; zero if it does not say
+	Checksum    bool           // there is one, and it holds
+	Calls       []InnerCall    // at least one, at most 256
 }
 
-type batchCall struct {
-	To     string  `json:"to"`
-	Value  string  `json:"value"`
-	Data   *string `json:"data"`
-	Method *struct {
-		Name    string       `json:"name"`
-		Payable bool         `json:"payable"`
-		Inputs  []batchInput `json:"inputs"`
-	} `json:"contractMethod"`
-	Values map[string]string `json:"contractInputsValues"`
-}
-
-type batchInput struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
-}
-
-// ReadBuilder reads a batch file of the Safe web app's Transaction Builder for a
-// Safe of a version: one call is the transaction itself, several are run by the
-// version's MultiSendCallOnly. The file's chain must be the Safe's, and its Safe,
-// if it names one. The nonce is the caller's to choose. It returns [ErrBuilder].
-func ReadBuilder(b []byte, a Account, v Version) (*Transaction, error) {
-	var f batchFile
-	if err := json.Unmarshal(b, &f); err != nil {
+// ReadBuilder reads a batch. A call's data is encoded from contractMethod and
+// contractInputsValues where the file has none. It returns [ErrBuilder].
+func ReadBuilder(r io.Reader) (*Batch, error) {
+	b, err := readBuilder(r)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBuilder, err)
 	}
+	return b, nil
+}
+
+func readBuilder(r io.Reader) (*Batch, error) {
+	text, err := readAll(r, maxBuilder)
+	if err != nil {
+		return nil, err
+	}
+	v, err := strictJSON(text)
+	if err != nil {
+		return nil, err
+	}
+	file, ok := v.(map[string]any)
+	calls, isList := file["transactions"].([]any)
 	switch {
-	case f.ChainID != strconv.FormatUint(a.ChainID, 10):
-		return nil, fmt.Errorf("%w: it is for chain %.20q, the Safe is on %d", ErrBuilder, f.ChainID, a.ChainID)
-	case f.Meta.Safe != "" && common.HexToAddress(f.Meta.Safe) != a.Address:
-		return nil, fmt.Errorf("%w: it was made for the Safe %.42q", ErrBuilder, f.Meta.Safe)
-	case len(f.Transactions) == 0:
-		return nil, fmt.Errorf("%w: it has no transactions", ErrBuilder)
-	case len(f.Transactions) > maxCalls:
-		return nil, fmt.Errorf("%w: it has %d transactions, %d are the most", ErrBuilder, len(f.Transactions), maxCalls)
+	case !ok:
+		return nil, errors.New("not a JSON object")
+	case !isList || len(calls) == 0 || len(calls) > maxCalls:
+		return nil, fmt.Errorf("transactions: a batch is a list of 1 to %d", maxCalls)
 	}
-	calls := make([]InnerCall, len(f.Transactions))
-	for i := range f.Transactions {
-		c, err := f.Transactions[i].call()
-		if err != nil {
-			return nil, fmt.Errorf("%w: transaction %d: %w", ErrBuilder, i+1, err)
+	b := &Batch{}
+	chain, err := jsonNumber(file["chainId"])
+	if err != nil || !chain.IsUint64() || chain.IsZero() {
+		return nil, errors.New("chainId: a chain's id is from 1 to 2⁶⁴-1")
+	}
+	b.ChainID = chain.Uint64()
+	if meta, ok := file["meta"].(map[string]any); ok {
+		b.Name, _ = meta["name"].(string)
+		b.Description, _ = meta["description"].(string)
+		if s, _ := meta["createdFromSafeAddress"].(string); s != "" {
+			if b.Safe, err = jsonAddress(s); err != nil {
+				return nil, fmt.Errorf("createdFromSafeAddress: %w", err)
+			}
 		}
-		calls[i] = *c
+		if sum, ok := meta["checksum"]; ok && sum != nil && sum != "" {
+			delete(meta, "checksum")
+			if sum != builderChecksum(file).Hex() {
+				return nil, errors.New("checksum: does not hold; the file was changed after it was made")
+			}
+			b.Checksum = true
+		}
 	}
-	t := &Transaction{To: calls[0].To, Value: calls[0].Value, Data: calls[0].Data}
-	if len(calls) > 1 {
-		t = &Transaction{To: multiSendCallOnly[v][0], Data: EncodeMultiSend(calls), Operation: DelegateCall}
+	for i, v := range calls {
+		c, err := builderCall(v)
+		if err != nil {
+			return nil, fmt.Errorf("transactions[%d]: %w", i, err)
+		}
+		b.Calls = append(b.Calls, c)
+	}
+	return b, nil
+}
+
+// Transaction is the batch as one transaction of a Safe, without nonce: a single
+// call is itself, several are run by the version's MultiSendCallOnly. It returns
+// [ErrBuilder] for a batch of another chain or Safe, or a too large one.
+func (b *Batch) Transaction(a Account, v Version) (Transaction, error) {
+	switch {
+	case b.ChainID != a.ChainID:
+		return Transaction{}, fmt.Errorf("%w: it is for chain %d", ErrBuilder, b.ChainID)
+	case b.Safe != common.Address{} && b.Safe != a.Address:
+		return Transaction{}, fmt.Errorf("%w: it is for the Safe %s", ErrBuilder, b.Safe)
+	case len(multiSendCallOnly[v]) == 0:
+		return Transaction{}, fmt.Errorf("%w: %.32q", ErrVersion, v)
+	}
+	t := Transaction{To: b.Calls[0].To, Value: b.Calls[0].Value, Data: b.Calls[0].Data}
+	if len(b.Calls) > 1 {
+		t = Transaction{To: multiSendCallOnly[v][0], Operation: DelegateCall, Data: EncodeMultiSend(b.Calls)}
 	}
 	if len(t.Data) > MaxData {
-		return nil, fmt.Errorf("%w: %d bytes of calldata, %d are the most", ErrBuilder, len(t.Data), MaxData)
+		return Transaction{}, fmt.Errorf("%w: calldata of %d bytes, %d are the most", ErrBuilder, len(t.Data), MaxData)
 	}
 	return t, nil
 }
 
-func (c *batchCall) call() (*InnerCall, error) {
-	to, err := identity.ParseAddress(c.To)
+func builderCall(v any) (c InnerCall, err error) {
+	call, ok := v.(map[string]any)
+	if !ok {
+		return c, errors.New("not an object")
+	}
+	if c.To, err = jsonAddress(call["to"]); err != nil {
+		return c, fmt.Errorf("to: %w", err)
+	}
+	if c.Value, err = jsonNumber(call["value"]); err != nil {
+		return c, fmt.Errorf("value: %w", err)
+	}
+	if v := call["operation"]; v != nil { // none of the format; it must not be lost silently
+		if n, err := jsonNumber(v); err != nil || !n.IsZero() {
+			return c, errors.New("operation: a batch has calls alone")
+		}
+	}
+	method, named := call["contractMethod"].(map[string]any)
+	var encoded []byte
+	var encoding error
+	if named {
+		values, _ := call["contractInputsValues"].(map[string]any)
+		encoded, encoding = builderData(method, values)
+	}
+	switch data := call["data"]; {
+	case data != nil:
+		if c.Data, err = jsonBytes(data); err != nil {
+			return c, fmt.Errorf("data: %w", err)
+		}
+		if named && encoding == nil && call["contractInputsValues"] != nil && !bytes.Equal(encoded, c.Data) {
+			return c, errors.New("data: is not what contractMethod and contractInputsValues say")
+		}
+	case !named && call["contractMethod"] != nil:
+		return c, errors.New("contractMethod: not an object")
+	case encoding != nil:
+		return c, encoding
+	default:
+		c.Data = encoded // nil for a transfer of ether
+	}
+	c.Decoded = Decode(c.Data)
+	return c, nil
+}
+
+// identifier is a name in Solidity.
+var identifier = regexp.MustCompile(`^[A-Za-z_$][A-Za-z0-9_$]{0,127}$`)
+
+// builderData encodes a call of a method with values by their names, or by their
+// places where they have none.
+func builderData(method, values map[string]any) (data []byte, err error) {
+	defer func() { // types that the library takes and cannot make
+		if p := recover(); p != nil {
+			data, err = nil, errors.New("contractMethod: cannot be encoded")
+		}
+	}()
+	name, _ := method["name"].(string)
+	if name == "receive" || name == "fallback" {
+		return nil, nil
+	}
+	if !identifier.MatchString(name) {
+		return nil, errors.New("contractMethod: no function's name")
+	}
+	b, err := json.Marshal(orList(method["inputs"]))
 	if err != nil {
 		return nil, err
 	}
-	out := &InnerCall{To: common.Address(to)}
-	if c.Value != "" {
-		value, err := uint256.FromDecimal(c.Value)
-		if err != nil {
-			return nil, fmt.Errorf("value: %w", err)
-		}
-		out.Value = *value
+	var marshaled []abi.ArgumentMarshaling
+	if err := json.Unmarshal(b, &marshaled); err != nil || len(marshaled) > 64 {
+		return nil, errors.New("contractMethod: inputs are a list of at most 64 parameters")
 	}
-	switch {
-	case c.Data != nil && *c.Data != "":
-		if out.Data, err = hexutil.Decode(*c.Data); err != nil {
-			return nil, fmt.Errorf("data: %w", err)
+	var args abi.Arguments
+	var packed []any
+	for i, in := range marshaled {
+		if len(in.Type) > 128 {
+			return nil, errors.New("contractMethod: a type's name is too long")
 		}
-	case c.Method != nil && c.Method.Name != "":
-		if out.Data, err = c.encode(); err != nil {
-			return nil, fmt.Errorf("%s: %w", c.Method.Name, err)
+		typ, err := abi.NewType(in.Type, in.InternalType, in.Components)
+		if err != nil {
+			return nil, fmt.Errorf("contractMethod: %w", err)
+		}
+		key := in.Name
+		if key == "" {
+			key = strconv.Itoa(i)
+		}
+		v, ok := values[key]
+		if !ok {
+			return nil, fmt.Errorf("contractInputsValues: %.64q is missing", key)
+		}
+		value, err := builderValue(&typ, v)
+		if err != nil {
+			return nil, fmt.Errorf("contractInputsValues: %.64q: %w", key, err)
+		}
+		args, packed = append(args, abi.Argument{Name: in.Name, Type: typ}), append(packed, value.Interface())
+	}
+	m := abi.NewMethod(name, name, abi.Function, "nonpayable", false, false, args, nil)
+	data, err = args.Pack(packed...)
+	if err != nil {
+		return nil, fmt.Errorf("contractInputsValues: %w", err)
+	}
+	return slices.Concat(m.ID, data), nil
+}
+
+func orList(v any) any {
+	if v == nil {
+		return []any{}
+	}
+	return v
+}
+
+// builderValue is a value as package abi has it: lists and tuples are JSON, or
+// JSON in a string.
+func builderValue(t *abi.Type, v any) (reflect.Value, error) {
+	fail := func(err error) (reflect.Value, error) { return reflect.Value{}, fmt.Errorf("%s: %w", t, err) }
+	s, isString := v.(string)
+	switch t.T {
+	case abi.SliceTy, abi.ArrayTy, abi.TupleTy:
+		return builderList(t, v)
+	case abi.StringTy:
+		if !isString {
+			return fail(errors.New("not a string"))
+		}
+		return reflect.ValueOf(s), nil
+	case abi.AddressTy:
+		a, err := jsonAddress(v)
+		if err != nil {
+			return fail(err)
+		}
+		return reflect.ValueOf(a), nil
+	case abi.BoolTy:
+		b, ok := v.(bool)
+		if isString {
+			b, ok = strings.EqualFold(s, "true"), strings.EqualFold(s, "true") || strings.EqualFold(s, "false")
+		}
+		if !ok {
+			return fail(errors.New("neither true nor false"))
+		}
+		return reflect.ValueOf(b), nil
+	case abi.BytesTy, abi.FixedBytesTy:
+		b, err := jsonBytes(v)
+		if err == nil && t.T == abi.FixedBytesTy && len(b) != t.Size {
+			err = fmt.Errorf("%d bytes", len(b))
+		}
+		if err != nil {
+			return fail(err)
+		}
+		if t.T == abi.BytesTy {
+			return reflect.ValueOf(b), nil
+		}
+		out := reflect.New(t.GetType()).Elem()
+		reflect.Copy(out, reflect.ValueOf(b))
+		return out, nil
+	case abi.IntTy, abi.UintTy:
+		return builderNumber(t, v)
+	}
+	return fail(errors.New("such values are not known"))
+}
+
+func builderNumber(t *abi.Type, v any) (reflect.Value, error) {
+	if n, ok := v.(json.Number); ok {
+		v = n.String()
+	}
+	s, _ := v.(string)
+	digits, negative := strings.CutPrefix(s, "-")
+	n, err := jsonNumber(digits)
+	if err != nil {
+		return reflect.Value{}, fmt.Errorf("%s: %w", t, err)
+	}
+	x := n.ToBig()
+	if negative {
+		x.Neg(x)
+	}
+	fits := x.Sign() >= 0 && x.BitLen() <= t.Size
+	if t.T == abi.IntTy { // -2ⁿ⁻¹ to 2ⁿ⁻¹-1
+		y := new(big.Int).Set(x)
+		if x.Sign() < 0 {
+			y.Not(x)
+		}
+		fits = y.BitLen() < t.Size
+	}
+	if !fits || t.Size%8 != 0 || t.Size > 256 {
+		return reflect.Value{}, fmt.Errorf("%s: the number is out of range", t)
+	}
+	out := reflect.New(t.GetType()).Elem()
+	switch {
+	case out.CanUint():
+		out.SetUint(x.Uint64())
+	case out.CanInt():
+		out.SetInt(x.Int64())
+	default:
+		out.Set(reflect.ValueOf(x))
+	}
+	return out, nil
+}
+
+func builderList(t *abi.Type, v any) (reflect.Value, error) {
+	if s, ok := v.(string); ok {
+		var err error
+		if v, err = strictJSON([]byte(s)); err != nil {
+			return reflect.Value{}, fmt.Errorf("%s: %w", t, err)
+		}
+	}
+	list, ok := v.([]any)
+	if object, isObject := v.(map[string]any); isObject && t.T == abi.TupleTy && len(object) == len(t.TupleRawNames) {
+		ok = true
+		for _, name := range t.TupleRawNames {
+			v, there := object[name]
+			ok = ok && there
+			list = append(list, v)
+		}
+	}
+	if !ok || t.T == abi.ArrayTy && len(list) != t.Size || t.T == abi.TupleTy && len(list) != len(t.TupleElems) {
+		return reflect.Value{}, fmt.Errorf("%s: not a list of as many values", t)
+	}
+	values := make([]reflect.Value, len(list)) // before the list's memory, which the type alone can make large
+	for i, v := range list {
+		elem := t.Elem
+		if t.T == abi.TupleTy {
+			elem = t.TupleElems[i]
+		}
+		var err error
+		if values[i], err = builderValue(elem, v); err != nil {
+			return reflect.Value{}, err
+		}
+	}
+	out := reflect.New(t.GetType()).Elem()
+	if t.T == abi.SliceTy {
+		out.Set(reflect.MakeSlice(t.GetType(), len(list), len(list)))
+	}
+	for i, v := range values {
+		if t.T == abi.TupleTy {
+			out.Field(i).Set(v)
+		} else {
+			out.Index(i).Set(v)
 		}
 	}
 	return out, nil
 }
 
-// encode makes the calldata of a method and its values in words.
-func (c *batchCall) encode() ([]byte, error) {
-	if c.Method.Name == "fallback" || c.Method.Name == "receive" {
-		return nil, nil
-	}
-	var args abi.Arguments
-	var values []any
-	for _, in := range c.Method.Inputs {
-		if !abiType.MatchString(in.Type) {
-			return nil, fmt.Errorf("values of type %.40q are not read; give the calldata", in.Type)
-		}
-		typ, err := abi.NewType(in.Type, "", nil)
-		if err != nil {
-			return nil, err
-		}
-		word, ok := c.Values[in.Name]
-		if !ok {
-			return nil, fmt.Errorf("no value for %q", in.Name)
-		}
-		value, err := abiValue(typ, word)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", in.Name, err)
-		}
-		args = append(args, abi.Argument{Name: in.Name, Type: typ})
-		values = append(values, value)
-	}
-	m := abi.NewMethod(c.Method.Name, c.Method.Name, abi.Function, "", false, c.Method.Payable, args, nil)
-	packed, err := args.Pack(values...)
-	if err != nil {
-		return nil, err
-	}
-	return append(m.ID, packed...), nil
+// builderChecksum is the Transaction Builder's checksum of a file without its
+// field checksum: Keccak-256 of the values in a form of its own, in which an
+// object is the JSON list of its sorted keys and then its values, each with a
+// comma behind.
+func builderChecksum(file any) common.Hash {
+	return crypto.Keccak256Hash(appendChecked(nil, file))
 }
 
-// abiType is the types whose values are read: no tuples.
-var abiType = regexp.MustCompile(`^(address|bool|string|bytes([1-9]|[12][0-9]|3[0-2])?|u?int(8|16|24|32|40|48|56|64|72|80|88|96|104|112|120|128|136|144|152|160|168|176|184|192|200|208|216|224|232|240|248|256)?)(\[[1-9]?[0-9]{0,3}\]){0,3}$`)
-
-// abiValue reads a value as the Transaction Builder writes it: numbers and
-// addresses as they are, arrays in JSON.
-func abiValue(t abi.Type, s string) (any, error) {
-	s = strings.TrimSpace(s)
-	switch t.T {
-	case abi.AddressTy:
-		a, err := identity.ParseAddress(s)
-		return common.Address(a), err
-	case abi.BoolTy:
-		return strconv.ParseBool(strings.ToLower(s))
-	case abi.StringTy:
-		return s, nil
-	case abi.BytesTy:
-		return hexutil.Decode(s)
-	case abi.FixedBytesTy:
-		b, err := hexutil.Decode(s)
-		if err != nil || len(b) != t.Size {
-			return nil, fmt.Errorf("not %d bytes in hex", t.Size)
-		}
-		v := reflect.New(t.GetType()).Elem()
-		reflect.Copy(v, reflect.ValueOf(b))
-		return v.Interface(), nil
-	case abi.IntTy, abi.UintTy:
-		return abiNumber(t, s)
-	case abi.SliceTy, abi.ArrayTy:
-		return abiList(t, s)
-	}
-	return nil, fmt.Errorf("values of type %s are not read; give the calldata", t)
-}
-
-// abiNumber reads a number into the type that the ABI packs: *big.Int, or Go's
-// integer of 8 to 64 bits.
-func abiNumber(t abi.Type, s string) (any, error) {
-	n, ok := new(big.Int).SetString(s, 0)
-	if !ok || len(s) > 80 {
-		return nil, errors.New("not a number")
-	}
-	bits := t.Size
-	if t.T == abi.IntTy {
-		bits--
-	}
-	fits := n.BitLen() <= bits
-	if n.Sign() < 0 { // -2^bits is the least
-		fits = t.T == abi.IntTy && new(big.Int).Not(n).BitLen() <= bits
-	}
-	if !fits {
-		return nil, fmt.Errorf("out of the range of %s", t)
-	}
-	goType := t.GetType()
-	switch goType.Kind() {
-	case reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return reflect.ValueOf(n.Int64()).Convert(goType).Interface(), nil
-	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return reflect.ValueOf(n.Uint64()).Convert(goType).Interface(), nil
-	}
-	return n, nil
-}
-
-// abiList reads an array of JSON, whose elements are strings or bare words.
-func abiList(t abi.Type, s string) (any, error) {
-	var raw []json.RawMessage
-	if err := json.Unmarshal([]byte(s), &raw); err != nil {
-		return nil, fmt.Errorf("not an array: %w", err)
-	}
-	if t.T == abi.ArrayTy && len(raw) != t.Size || len(raw) > maxItems {
-		return nil, fmt.Errorf("%d elements", len(raw))
-	}
-	list := reflect.New(t.GetType()).Elem()
-	if t.T == abi.SliceTy {
-		list.Set(reflect.MakeSlice(t.GetType(), len(raw), len(raw)))
-	}
-	for i, r := range raw {
-		word := string(r)
-		if len(word) > 0 && word[0] == '"' {
-			if err := json.Unmarshal(r, &word); err != nil {
-				return nil, err
+func appendChecked(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case []any:
+		b = append(b, '[')
+		for i, e := range v {
+			if i > 0 {
+				b = append(b, ',')
 			}
+			b = appendChecked(b, e)
 		}
-		value, err := abiValue(*t.Elem, word)
-		if err != nil {
-			return nil, fmt.Errorf("element %d: %w", i+1, err)
+		return append(b, ']')
+	case map[string]any:
+		keys := slices.SortedFunc(maps.Keys(v), func(x, y string) int { // as ECMAScript sorts
+			return slices.Compare(utf16.Encode([]rune(x)), utf16.Encode([]rune(y)))
+		})
+		b = append(b, "{["...)
+		for i, k := range keys {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendQuoted(b, k)
 		}
-		list.Index(i).Set(reflect.ValueOf(value))
+		b = append(b, ']')
+		for _, k := range keys {
+			b = append(appendChecked(b, v[k]), ',')
+		}
+		return append(b, '}')
+	case string:
+		return appendQuoted(b, v)
+	case json.Number:
+		f, err := v.Float64()
+		switch { // ECMAScript has numbers of this kind alone, and writes neither -0 nor infinity
+		case err != nil:
+			return append(b, "null"...)
+		case f == 0:
+			return append(b, '0')
+		}
+		return append(b, must(json.Marshal(f))...)
 	}
-	return list.Interface(), nil
+	return append(b, must(json.Marshal(v))...)
+}
+
+// appendQuoted writes a string as ECMAScript's JSON.stringify does.
+func appendQuoted(b []byte, s string) []byte {
+	b = append(b, '"')
+	for _, r := range s {
+		switch i := strings.IndexRune("\b\f\n\r\t\"\\", r); {
+		case i >= 0:
+			b = append(b, '\\', `bfnrt"\`[i])
+		case r < 0x20:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return append(b, '"')
 }

@@ -46,9 +46,12 @@ type Argument struct {
 type InnerCall struct {
 	Operation Operation      `json:"operation"`
 	To        common.Address `json:"to"`
-	Value     uint256.Int    `json:"value"`
-	Data      []byte         `json:"-"`
-	Decoded   *Decoded       `json:"decoded"`
+	// Self says that To is the zero address in a multisend, whose 1.5.0 takes it
+	// for whoever runs it: the Safe itself.
+	Self    bool        `json:"self,omitempty"`
+	Value   uint256.Int `json:"value"`
+	Data    []byte      `json:"-"`
+	Decoded *Decoded    `json:"decoded"`
 }
 
 // Decode reads calldata by the functions of ERC-20, of Safes and of multisends.
@@ -92,7 +95,7 @@ func decode(data []byte, depth int, left *int) *Decoded {
 		c := InnerCall{Operation: Operation(values[3].(uint8)), To: values[0].(common.Address), Data: values[2].([]byte)}
 		c.Value.SetFromBig(values[1].(*big.Int))
 		if c.Operation > DelegateCall {
-			d.Problem = fmt.Sprintf("it has the operation %d, which there is not", c.Operation)
+			d.Problem = fmt.Sprintf("the call within has the operation %d, which there is not", c.Operation)
 			break
 		}
 		if depth+1 >= maxDepth || *left == 0 {
@@ -149,7 +152,7 @@ func splitMultiSend(b []byte, depth int, left *int) ([]InnerCall, error) {
 			return all, fmt.Errorf("there are more calls than are shown")
 		}
 		*left--
-		c := InnerCall{Operation: Operation(b[0]), To: common.Address(b[1:21])}
+		c := InnerCall{Operation: Operation(b[0]), To: common.Address(b[1:21]), Self: allZero(b[1:21])}
 		c.Value.SetBytes(b[21:53])
 		size := binary.BigEndian.Uint64(b[77:85])
 		if !allZero(b[53:77]) || size > uint64(len(b)-head) {

@@ -1,178 +1,105 @@
 package safe
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
-	"regexp"
+	"maps"
+	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/holiman/uint256"
-
-	"github.com/parley-im/parley/identity"
 )
 
-// ErrHashFile is returned for JSON that is not a transaction to be hashed; it
-// names the field.
-var ErrHashFile = errors.New("safe: not a transaction")
+// ErrHashFile is returned for a file that does not say clearly which transaction
+// of which Safe it is.
+var ErrHashFile = errors.New("safe: not a file of a transaction")
 
-// hashFields are the fields of a transaction to be hashed, each of which must be
-// there.
-var hashFields = []string{
-	"chainId", "safe", "version", "to", "value", "data", "operation", "safeTxGas", "baseGas", "gasPrice", "gasToken", "refundReceiver", "nonce",
-}
-
-// ReadHashFile reads a transaction with its Safe from a JSON object of thirteen
-// fields: chainId, safe, version and the ten that owners sign. Numbers are
-// decimal or 0x strings, or JSON numbers; data is hex; addresses in mixed case
-// must have a valid EIP-55 checksum; operation may be a name, "CALL" or
-// "DELEGATECALL". It returns [ErrHashFile] for a field that is missing, unknown,
-// there twice, or out of range, and [ErrVersion].
-func ReadHashFile(b []byte) (Account, *Transaction, error) {
-	fields, err := uniqueFields(b)
+// ReadHashFile reads a transaction and its Safe from a JSON object with the
+// fields chainId, safe, version, to, value, data, operation, safeTxGas, baseGas,
+// gasPrice, gasToken, refundReceiver and nonce. Numbers are integers, or strings
+// of decimal digits or of 0x and hex digits. Operation and what is about gas are
+// zero where they are not there, as wallets have it; nothing else may be left
+// out, added or there twice. It returns [ErrHashFile], which names the field, and
+// [ErrVersion] for a Safe of another version.
+func ReadHashFile(r io.Reader) (Account, Version, Transaction, error) {
+	a, v, t, err := readHashFile(r)
 	if err != nil {
-		return Account{}, nil, fmt.Errorf("%w: %w", ErrHashFile, err)
+		return Account{}, "", Transaction{}, fmt.Errorf("%w: %w", ErrHashFile, err)
 	}
-	known := map[string]bool{}
-	for _, f := range hashFields {
-		known[f] = true
-		if _, ok := fields[f]; !ok {
-			return Account{}, nil, fmt.Errorf("%w: %q is missing", ErrHashFile, f)
-		}
-	}
-	for f := range fields {
-		if !known[f] {
-			return Account{}, nil, fmt.Errorf("%w: unknown field %q", ErrHashFile, f)
-		}
-	}
-	r := &fieldReader{fields: fields}
-	var a Account
-	var t Transaction
-	chain := r.number("chainId")
-	if r.err == nil && (!chain.IsUint64() || chain.IsZero()) {
-		r.fail("chainId", errors.New("out of range"))
-	}
-	a.ChainID, a.Address = chain.Uint64(), r.address("safe")
-	version := r.text("version")
-	t.To, t.Value, t.Data, t.Operation = r.address("to"), r.number("value"), r.bytes("data"), r.operation("operation")
-	t.SafeTxGas, t.BaseGas, t.GasPrice = r.number("safeTxGas"), r.number("baseGas"), r.number("gasPrice")
-	t.GasToken, t.RefundReceiver, t.Nonce = r.address("gasToken"), r.address("refundReceiver"), r.number("nonce")
-	if r.err != nil {
-		return Account{}, nil, r.err
-	}
-	if _, err := ParseVersion(version); err != nil {
-		return Account{}, nil, err
-	}
-	return a, &t, nil
+	return a, v, t, nil
 }
 
-// uniqueFields reads an object and requires that no key is there twice.
-func uniqueFields(b []byte) (map[string]json.RawMessage, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, errors.New("not a JSON object")
-	}
-	fields := map[string]json.RawMessage{}
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := key.(string)
-		if _, twice := fields[name]; twice {
-			return nil, fmt.Errorf("%q is there twice", name)
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, err
-		}
-		fields[name] = value
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("there is more behind the object")
-	}
-	return fields, nil
-}
-
-// fieldReader reads fields until one is wrong.
-type fieldReader struct {
-	fields map[string]json.RawMessage
-	err    error
-}
-
-func (r *fieldReader) fail(name string, err error) {
-	if r.err == nil {
-		r.err = fmt.Errorf("%w: %s: %w", ErrHashFile, name, err)
-	}
-}
-
-func (r *fieldReader) text(name string) (s string) {
-	if err := json.Unmarshal(r.fields[name], &s); err != nil || string(r.fields[name]) == "null" {
-		r.fail(name, errors.New("not a string"))
-	}
-	return s
-}
-
-// A number is decimal or 0x and hex, without sign, point or exponent; in a string
-// or not.
-var numberForm = regexp.MustCompile(`^(0|[1-9][0-9]{0,77}|0x[0-9a-fA-F]{1,64})$`)
-
-func (r *fieldReader) number(name string) (n uint256.Int) {
-	s := string(r.fields[name])
-	if len(s) > 1 && s[0] == '"' {
-		s = r.text(name)
-	}
-	if !numberForm.MatchString(s) {
-		r.fail(name, errors.New("not a number: decimal digits, or 0x and hex"))
-		return n
-	}
-	v, _ := new(big.Int).SetString(s, 0)
-	if n.SetFromBig(v) {
-		r.fail(name, errors.New("exceeds 256 bits"))
-	}
-	return n
-}
-
-func (r *fieldReader) address(name string) common.Address {
-	a, err := identity.ParseAddress(r.text(name))
+func readHashFile(r io.Reader) (a Account, version Version, t Transaction, err error) {
+	b, err := readAll(r, maxHashFile)
 	if err != nil {
-		r.fail(name, err)
+		return a, "", t, err
 	}
-	return common.Address(a)
-}
-
-func (r *fieldReader) bytes(name string) []byte {
-	if string(r.fields[name]) == "null" { // of no data, as services have it
-		return nil
-	}
-	s := r.text(name)
-	if s == "" || s == "0x" {
-		return nil
-	}
-	b, err := hexutil.Decode(s)
+	v, err := strictJSON(b)
 	if err != nil {
-		r.fail(name, err)
+		return a, "", t, err
 	}
-	return b
-}
-
-func (r *fieldReader) operation(name string) Operation {
-	switch string(r.fields[name]) {
-	case `"CALL"`:
-		return Call
-	case `"DELEGATECALL"`:
-		return DelegateCall
+	object, ok := v.(map[string]any)
+	if !ok {
+		return a, "", t, errors.New("not a JSON object")
 	}
-	n := r.number(name)
-	if n.GtUint64(uint64(DelegateCall)) {
-		r.fail(name, errors.New("0 is a call and 1 a delegatecall; there is no other"))
+	address := func(to *common.Address) func(any) error {
+		return func(v any) (err error) { *to, err = jsonAddress(v); return err }
 	}
-	return Operation(n.Uint64())
+	number := func(to *uint256.Int) func(any) error {
+		return func(v any) (err error) { *to, err = jsonNumber(v); return err }
+	}
+	var chain, operation uint256.Int
+	fields := []struct {
+		name     string
+		required bool
+		read     func(any) error
+	}{
+		{"chainId", true, number(&chain)},
+		{"safe", true, address(&a.Address)},
+		{"version", true, func(v any) (err error) {
+			s, ok := v.(string)
+			if !ok {
+				return errors.New("a version is a string")
+			}
+			version, err = ParseVersion(s)
+			return err
+		}},
+		{"to", true, address(&t.To)},
+		{"value", true, number(&t.Value)},
+		{"data", true, func(v any) (err error) { t.Data, err = jsonBytes(v); return err }},
+		{"operation", false, number(&operation)},
+		{"safeTxGas", false, number(&t.SafeTxGas)},
+		{"baseGas", false, number(&t.BaseGas)},
+		{"gasPrice", false, number(&t.GasPrice)},
+		{"gasToken", false, address(&t.GasToken)},
+		{"refundReceiver", false, address(&t.RefundReceiver)},
+		{"nonce", true, number(&t.Nonce)},
+	}
+	for _, f := range fields {
+		v, ok := object[f.name]
+		delete(object, f.name)
+		switch {
+		case !ok && f.required:
+			return a, "", t, fmt.Errorf("%s is missing", f.name)
+		case !ok:
+			continue
+		}
+		if err := f.read(v); err != nil {
+			return a, "", t, fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
+	if len(object) > 0 {
+		return a, "", t, fmt.Errorf("unknown field %.64q", slices.Sorted(maps.Keys(object))[0])
+	}
+	switch {
+	case !chain.IsUint64() || chain.IsZero():
+		return a, "", t, errors.New("chainId: a chain's id is from 1 to 2⁶⁴-1")
+	case a.Address == common.Address{}:
+		return a, "", t, errors.New("safe: is the zero address")
+	case operation.GtUint64(uint64(DelegateCall)):
+		return a, "", t, errors.New("operation: 0 (call) and 1 (delegatecall) are known")
+	}
+	a.ChainID, t.Operation = chain.Uint64(), Operation(operation.Uint64())
+	return a, version, t, nil
 }

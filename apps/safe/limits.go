@@ -15,6 +15,9 @@ const (
 	MaxContractSignature = 16 << 10
 	// maxSignatures bounds the signatures of one transaction together, in bytes.
 	maxSignatures = 128 << 10
+	// maxHashFile bounds the file of a transaction, and maxBuilder that of a batch.
+	maxHashFile = 1 << 20
+	maxBuilder  = 1 << 20
 	// maxItems bounds the items of one export, and maxExport its bytes.
 	maxItems  = 4096
 	maxExport = 16 << 20

@@ -31,7 +31,14 @@ type Warning struct {
 // chain: what needs it is left out then.
 func Warnings(a Account, s *Snapshot, t *Transaction, others []*Transaction) []Warning {
 	w := &watch{account: a, snapshot: s}
-	w.call(t.Operation, t.To, t.Data, Decode(t.Data))
+	d := Decode(t.Data)
+	if t.Operation == DelegateCall && !trustedDelegate(t.To) {
+		w.add("delegatecall", Danger, "delegatecall: the code at %s runs with all the powers of the Safe; it can take everything and replace the Safe itself; it is asked for: %s", t.To, d)
+	}
+	if t.Operation == Call && trustedDelegate(t.To) {
+		w.add("multisend-called", Danger, "the multisend is called, and not run by the Safe: the calls within come from it, and what is sent with them is its own")
+	}
+	w.call(t.Operation, t.To, t.Data, d)
 	w.refund(t)
 	w.nonce(t, others)
 	return w.all
@@ -78,9 +85,6 @@ var changes = map[string]struct{ code, text string }{
 // call looks at a call and those within. An unknown function of the Safe itself
 // is as much a reason for care as a known one.
 func (w *watch) call(op Operation, to common.Address, data []byte, d *Decoded) {
-	if op == DelegateCall && !trustedDelegate(to) {
-		w.add("delegatecall", Danger, "delegatecall: the code at %s runs with all the powers of the Safe; it can take everything and replace the Safe itself: %s", to, d)
-	}
 	self := to == w.account.Address && op == Call
 	if self && len(data) > 0 {
 		if c, ok := changes[name(d.Method)]; ok {
@@ -97,22 +101,46 @@ func (w *watch) call(op Operation, to common.Address, data []byte, d *Decoded) {
 		w.allowance(to, d)
 	}
 	for _, c := range d.Calls {
-		// What another contract calls does not come from the Safe, and can do it
-		// nothing that strangers could not. A multisend that is delegated to calls
-		// as the Safe; nobody, as a target, is for that of 1.5.0 the Safe itself.
-		if op == DelegateCall || self {
-			if c.To == (common.Address{}) && op == DelegateCall {
-				c.To = w.account.Address
-			}
-			w.call(c.Operation, c.To, c.Data, c.Decoded)
+		if op != DelegateCall && !self { // not the Safe makes it
+			w.inner(to, c)
+			continue
 		}
+		if c.Self {
+			c.To = w.account.Address
+		}
+		if c.Operation == DelegateCall {
+			w.add("delegatecall", Danger, "delegatecall within: the code at %s runs with all the powers of the Safe; it is asked for: %s", c.To, c.Decoded)
+		}
+		w.call(c.Operation, c.To, c.Data, c.Decoded)
 	}
 }
+
+// inner looks at a call that another contract makes, of which those that end at
+// the Safe matter: a module's, or a transaction of its own with signatures.
+func (w *watch) inner(by common.Address, c InnerCall) {
+	if c.Operation == DelegateCall {
+		w.add("delegatecall", Danger, "delegatecall within: %s runs the code at %s with all its powers; it is asked for: %s", by, c.To, c.Decoded)
+	}
+	if c.To == w.account.Address {
+		w.call(c.Operation, c.To, c.Data, c.Decoded)
+		return
+	}
+	if c.Decoded.Problem != "" {
+		w.add("undecodable", Danger, "the calldata is not what it seems: %s", c.Decoded.Problem)
+	}
+	for _, d := range c.Decoded.Calls {
+		w.inner(c.To, d)
+	}
+}
+
+// unlimitedBits is the size of allowances that are meant as all there is, from
+// 2⁹⁵ up: there are tokens that count in 96 bits.
+const unlimitedBits = 96
 
 // allowance warns of letting somebody take as much of a token as there is.
 func (w *watch) allowance(token common.Address, d *Decoded) {
 	amount, ok := new(big.Int).SetString(d.Arguments[1].Value, 10)
-	if ok && amount.BitLen() > 95 {
+	if ok && amount.BitLen() >= unlimitedBits {
 		w.add("unlimited-approval", Danger, "lets %s take any amount of the token %s, at any time", d.Arguments[0].Value, token)
 	}
 }

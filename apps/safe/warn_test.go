@@ -72,7 +72,7 @@ func TestWarnings(t *testing.T) {
 		"nonce gap":                {Transaction{To: token, Nonce: *uint256.NewInt(7)}, []string{"nonce-gap"}},
 		"nonce conflict":           {Transaction{To: token, Nonce: *uint256.NewInt(6)}, []string{"nonce-conflict", "nonce-gap"}},
 		"nonce of 2^256-1":         {Transaction{To: token, Nonce: *new(uint256.Int).SetAllOne()}, []string{"nonce-gap"}},
-		"a call of the multisend":  {Transaction{To: multiSendCallOnly[V141][0], Nonce: next, Data: EncodeMultiSend([]InnerCall{{To: testAccount.Address, Data: self("enableModule", testStranger)}})}, nil},
+		"a call of the multisend":  {Transaction{To: multiSendCallOnly[V141][0], Nonce: next, Data: EncodeMultiSend([]InnerCall{{To: testAccount.Address, Data: self("enableModule", testStranger)}})}, []string{"module-change", "multisend-called"}},
 		"its own execTransaction":  {Transaction{To: testAccount.Address, Nonce: next, Data: self("execTransaction", testAccount.Address, new(big.Int), self("enableModule", testStranger), uint8(0), new(big.Int), new(big.Int), new(big.Int), none, none, []byte{})}, []string{"module-change", "self-call"}},
 		"delegatecall in the send": {Transaction{To: multiSendCallOnly[V130][1], Operation: DelegateCall, Nonce: next, Data: EncodeMultiSend([]InnerCall{{Operation: DelegateCall, To: testStranger}})}, []string{"delegatecall"}},
 	}

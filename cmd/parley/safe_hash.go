@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -29,7 +30,7 @@ where numbers may be decimal or 0x strings, or JSON numbers.`,
 			if err != nil {
 				return err
 			}
-			account, t, err := safe.ReadHashFile(b)
+			account, _, t, err := safe.ReadHashFile(bytes.NewReader(b))
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -164,7 +165,12 @@ func (a *app) fromBuilder(path string, s *seat) (*safe.Transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	return safe.ReadBuilder(b, s.Account(), s.Snapshot().Version)
+	batch, err := safe.ReadBuilder(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	t, err := batch.Transaction(s.Account(), s.Snapshot().Version)
+	return &t, err
 }
 
 // fileOrInput reads a file, or standard input for "-".

@@ -250,7 +250,11 @@ func warnings(b *strings.Builder, all []safe.Warning) {
 
 func decodedLines(b *strings.Builder, d *safe.Decoded, indent string) {
 	for _, c := range d.Calls {
-		fmt.Fprintf(b, "%s%s %s with %s wei: %s\n", indent, operationText(c.Operation), c.To, c.Value.Dec(), printable(c.Decoded.String()))
+		to := c.To.Hex()
+		if c.Self {
+			to = "the Safe itself"
+		}
+		fmt.Fprintf(b, "%s%s %s with %s wei: %s\n", indent, operationText(c.Operation), to, c.Value.Dec(), printable(c.Decoded.String()))
 		decodedLines(b, c.Decoded, indent+"  ")
 	}
 }
