@@ -200,13 +200,18 @@ func (r *Room) notice(ctx context.Context, g *parley.Group, gone []common.Addres
 	}
 	key := g.ID + fmt.Sprint(gone, snapshot.Owners)
 	r.mu.Lock()
-	_, told := r.noticed[key]
-	r.noticed[key] = snapshot.Block
+	told := r.noticed[key]
 	r.mu.Unlock()
 	if told {
 		return nil
 	}
-	return r.send(ctx, g, []*Item{{Account: r.account, Owners: &OwnersNotice{snapshot.Block}}}, key)
+	if err := r.send(ctx, g, []*Item{{Account: r.account, Owners: &OwnersNotice{snapshot.Block}}}, key); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.noticed[key] = true
+	return nil
 }
 
 // Absent returns the owners who could not be brought into the group when they

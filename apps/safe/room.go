@@ -3,6 +3,7 @@ package safe
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -70,7 +71,7 @@ type Room struct {
 	verdicts map[string]error // of signatures that only the chain can verify
 	outcomes map[common.Hash]*Outcome
 	absent   map[common.Address]error // owners who could not be brought in, and why
-	noticed  map[string]uint64        // by group: the block at which others were told of other owners
+	noticed  map[string]bool          // of what owners which group was told
 }
 
 // purpose is that of the groups that are bound to a Safe.
@@ -134,7 +135,7 @@ func newRoom(ctx context.Context, m Messenger, chain *Chain, address common.Addr
 	r := &Room{
 		m: m, chain: chain, account: snapshot.Account, self: common.HexToAddress(info.Address),
 		ledger: NewLedger(snapshot.Account), snapshot: snapshot, cursors: map[string]parley.Cursor{},
-		verdicts: map[string]error{}, outcomes: map[common.Hash]*Outcome{}, absent: map[common.Address]error{}, noticed: map[string]uint64{}, searched: map[common.Hash]uint64{},
+		verdicts: map[string]error{}, outcomes: map[common.Hash]*Outcome{}, absent: map[common.Address]error{}, noticed: map[string]bool{}, searched: map[common.Hash]uint64{},
 	}
 	r.groups, err = r.bound(ctx)
 	return r, err
@@ -591,7 +592,7 @@ func (r *Room) send(ctx context.Context, g *parley.Group, items []*Item, occasio
 			return err
 		}
 		key := sha256.Sum256([]byte(g.ID + occasion + typ + string(body)))
-		if _, err := r.m.SendGroup(ctx, g.ID, parley.Application(typ, body), parley.SendOptions{IdempotencyKey: string(key[:])}); err != nil {
+		if _, err := r.m.SendGroup(ctx, g.ID, parley.Application(typ, body), parley.SendOptions{IdempotencyKey: hex.EncodeToString(key[:])}); err != nil {
 			return err
 		}
 	}

@@ -152,6 +152,20 @@ func (a *app) enter(ctx context.Context, f *safeFlags) (*seat, error) {
 	return s, nil
 }
 
+// enterAt is enter for a command about one transaction or message, whose hash a
+// person may have cut.
+func (a *app) enterAt(ctx context.Context, f *safeFlags, arg string) (*seat, common.Hash, error) {
+	s, err := a.enter(ctx, f)
+	if err != nil {
+		return nil, common.Hash{}, err
+	}
+	hash, err := parseHash(arg, s.hashes())
+	if err != nil {
+		return nil, common.Hash{}, errors.Join(err, s.Close())
+	}
+	return s, hash, nil
+}
+
 func (a *app) enterWith(ctx context.Context, f *safeFlags, b backend) (*seat, error) {
 	all, err := knownSafes(ctx, b)
 	if err != nil {

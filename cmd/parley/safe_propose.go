@@ -78,6 +78,9 @@ of a token they are counted in its own decimals.`,
 			if err := a.refuseDanger(s, t, w.yes); err != nil {
 				return err
 			}
+			var b strings.Builder
+			hashLines(&b, s.Account().DomainHash(), t.MessageHash(), t.Hash(s.Account()), "safeTxHash")
+			fmt.Fprint(a.err, b.String()) // before anybody types a passphrase
 			wallet, err := a.wallet(ctx, &w)
 			if err != nil {
 				return err

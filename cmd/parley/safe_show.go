@@ -139,15 +139,11 @@ signed, and what to beware of. A hash may be cut to its first digits.`,
 		Example: "  parley safe show 0x41f0",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.enter(cmd.Context(), f)
+			s, hash, err := a.enterAt(cmd.Context(), f, args[0])
 			if err != nil {
 				return err
 			}
 			defer s.Close()
-			hash, err := parseHash(args[0], s.hashes())
-			if err != nil {
-				return err
-			}
 			return a.show(cmd.Context(), s, hash)
 		},
 	}
@@ -161,23 +157,32 @@ type shown struct {
 }
 
 func (a *app) show(ctx context.Context, s *seat, hash common.Hash) error {
-	if m, err := s.Message(hash); err == nil {
-		return a.print(m, messageDetails(s, s.Account(), m))
-	}
-	e, err := s.Transaction(hash)
+	v, text, err := a.look(ctx, s, hash)
 	if err != nil {
 		return err
 	}
-	out := shown{e, s.Account().DomainHash(), nil}
+	return a.print(v, text)
+}
+
+// look returns what show prints.
+func (a *app) look(ctx context.Context, s *seat, hash common.Hash) (v any, text string, err error) {
+	if m, err := s.Message(hash); err == nil {
+		return m, messageDetails(s, s.Account(), m), nil
+	}
+	e, err := s.Transaction(hash)
+	if err != nil {
+		return nil, "", err
+	}
+	out := &shown{e, s.Account().DomainHash(), nil}
 	if e.Outcome == nil {
 		done := a.progress("Simulating")
 		out.Simulation, err = s.chain.Simulate(ctx, s.Snapshot(), &e.Transaction)
 		done()
 		if err != nil {
-			return err
+			return nil, "", err
 		}
 	}
-	return a.print(out, details(s, s.Account(), &out))
+	return out, details(s, s.Account(), out), nil
 }
 
 // details prints a transaction in full. s is nil for an offline machine.

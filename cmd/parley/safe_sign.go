@@ -80,19 +80,20 @@ writes it again with the signature, for "safe import".`,
 		if file != "" {
 			return a.signOffline(ctx, &w, args[0], signature, file, out)
 		}
-		s, err := a.enter(ctx, f)
+		s, hash, err := a.enterAt(ctx, f, args[0])
 		if err != nil {
 			return err
 		}
 		defer s.Close()
-		hash, err := parseHash(args[0], s.hashes())
-		if err != nil {
-			return err
-		}
 		data, danger, err := toSign(s.Account(), s, hash)
 		if err != nil {
 			return err
 		}
+		_, text, err := a.look(ctx, s, hash)
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(a.err, text) // before anybody types a passphrase
 		if danger != nil {
 			if err := a.refuseDanger(s, danger, w.yes); err != nil {
 				return err
@@ -105,13 +106,25 @@ writes it again with the signature, for "safe import".`,
 		if err := s.Confirm(ctx, hash, sigs...); err != nil {
 			return err
 		}
-		if err := a.show(ctx, s, hash); err != nil {
+		if err := a.printSigned(s, hash); err != nil {
 			return err
 		}
 		a.lingers(ctx, s.backend, *stay)
 		return nil
 	}
 	return cmd
+}
+
+// printSigned says how far what was signed has come.
+func (a *app) printSigned(s *seat, hash common.Hash) error {
+	if m, err := s.Message(hash); err == nil {
+		return a.print(m, messageEntryLine(m))
+	}
+	e, err := s.Transaction(hash)
+	if err != nil {
+		return err
+	}
+	return a.print(e, entryLine(e))
 }
 
 // proposals is a room, or a ledger without a chain.
@@ -170,15 +183,11 @@ makes the other impossible for good.`,
 	stay := cmd.Flags().Duration("linger", lingerSend, "without a daemon: how long to stay on the network")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
-		s, err := a.enter(ctx, f)
+		s, hash, err := a.enterAt(ctx, f, args[0])
 		if err != nil {
 			return err
 		}
 		defer s.Close()
-		hash, err := parseHash(args[0], s.hashes())
-		if err != nil {
-			return err
-		}
 		_, t, err := toSign(s.Account(), s, hash)
 		if err != nil {
 			return err
@@ -235,15 +244,11 @@ explained. With --calldata nothing is sent: the call is printed, for a relayer.`
 	cmd.Flags().BoolVar(&callData, "calldata", false, "print the call in place of sending it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
-		s, err := a.enter(ctx, f)
+		s, hash, err := a.enterAt(ctx, f, args[0])
 		if err != nil {
 			return err
 		}
 		defer s.Close()
-		hash, err := parseHash(args[0], s.hashes())
-		if err != nil {
-			return err
-		}
 		e, err := s.Transaction(hash)
 		if err != nil {
 			return err
