@@ -104,20 +104,19 @@ func readBuilder(r io.Reader) (*Batch, error) {
 }
 
 // Transaction is the batch as one transaction of a Safe, without nonce: a single
-// call is itself, several are run by the version's MultiSendCallOnly. It returns
-// [ErrBuilder] for a batch of another chain or Safe, or a too large one.
-func (b *Batch) Transaction(a Account, v Version) (Transaction, error) {
+// call is itself, several are run by the code at multiSend, for which see
+// [Chain.MultiSendCallOnly]. It returns [ErrBuilder] for a batch of another chain
+// or Safe, or a too large one.
+func (b *Batch) Transaction(a Account, multiSend common.Address) (Transaction, error) {
 	switch {
 	case b.ChainID != a.ChainID:
 		return Transaction{}, fmt.Errorf("%w: it is for chain %d", ErrBuilder, b.ChainID)
 	case b.Safe != common.Address{} && b.Safe != a.Address:
 		return Transaction{}, fmt.Errorf("%w: it is for the Safe %s", ErrBuilder, b.Safe)
-	case len(multiSendCallOnly[v]) == 0:
-		return Transaction{}, fmt.Errorf("%w: %.32q", ErrVersion, v)
 	}
 	t := Transaction{To: b.Calls[0].To, Value: b.Calls[0].Value, Data: b.Calls[0].Data}
 	if len(b.Calls) > 1 {
-		t = Transaction{To: multiSendCallOnly[v][0], Operation: DelegateCall, Data: EncodeMultiSend(b.Calls)}
+		t = Transaction{To: multiSend, Operation: DelegateCall, Data: EncodeMultiSend(b.Calls)}
 	}
 	if len(t.Data) > MaxData {
 		return Transaction{}, fmt.Errorf("%w: calldata of %d bytes, %d are the most", ErrBuilder, len(t.Data), MaxData)

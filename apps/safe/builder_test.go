@@ -50,40 +50,38 @@ func TestReadBuilder(t *testing.T) {
 	if _, err := ReadBuilder(strings.NewReader(strings.Replace(text, `"value":"0"`, `"value":"1"`, 1))); !errors.Is(err, ErrBuilder) {
 		t.Errorf("changed: %v", err)
 	}
-	for v, to := range map[Version]string{
-		V130: "0x40A2aCCbd92BCA938b02010E17A5b8929b49130D", V141: "0x9641d764fc13c8B624c04430C7356C1C7C8102e2",
-		V150: "0xA83c336B20401Af773B6219BA5027174338D1836",
+	for _, multiSend := range []string{
+		"0x40A2aCCbd92BCA938b02010E17A5b8929b49130D", "0xA1dabEF33b3B82c7814B6D82A79e50F4AC44102B", // 1.3.0
+		"0x9641d764fc13c8B624c04430C7356C1C7C8102e2", "0xA83c336B20401Af773B6219BA5027174338D1836", // 1.4.1, 1.5.0
 	} {
-		tx, err := b.Transaction(Account{4, safe}, v)
+		to := common.HexToAddress(multiSend)
+		tx, err := b.Transaction(Account{4, safe}, to)
 		if err != nil {
 			t.Fatal(err)
 		}
 		d := Decode(tx.Data)
-		if tx.To != common.HexToAddress(to) || tx.Operation != DelegateCall || len(d.Calls) != 3 || !bytes.Equal(d.Calls[2].Data, b.Calls[2].Data) {
-			t.Errorf("%s: %+v", v, tx)
+		if tx.To != to || tx.Operation != DelegateCall || len(d.Calls) != 3 || !bytes.Equal(d.Calls[2].Data, b.Calls[2].Data) {
+			t.Errorf("%s: %+v", to, tx)
 		}
 		if len(Warnings(Account{4, safe}, nil, &tx, nil)) != 0 {
-			t.Errorf("%s: a harmless batch warns", v)
+			t.Errorf("%s: a harmless batch warns", to)
 		}
 	}
 	one := *b
 	one.Calls = one.Calls[2:]
-	if tx, err := one.Transaction(Account{4, safe}, V141); err != nil || tx.Operation != Call || tx.To != b.Calls[2].To ||
+	if tx, err := one.Transaction(Account{4, safe}, multiSendCallOnly[V141][0]); err != nil || tx.Operation != Call || tx.To != b.Calls[2].To ||
 		!bytes.Equal(tx.Data, b.Calls[2].Data) || tx.Value != b.Calls[2].Value {
 		t.Errorf("one call: %+v, %v", tx, err)
 	}
 	large := *b
 	large.Calls = []InnerCall{{Data: make([]byte, MaxData)}, {}}
 	for what, err := range map[string]error{
-		"another chain": second(b.Transaction(Account{1, safe}, V141)), "another Safe": second(b.Transaction(Account{ChainID: 4}, V141)),
-		"large": second(large.Transaction(Account{4, safe}, V141)),
+		"another chain": second(b.Transaction(Account{1, safe}, multiSendCallOnly[V141][0])), "another Safe": second(b.Transaction(Account{ChainID: 4}, multiSendCallOnly[V141][0])),
+		"large": second(large.Transaction(Account{4, safe}, multiSendCallOnly[V141][0])),
 	} {
 		if !errors.Is(err, ErrBuilder) {
 			t.Errorf("%s: %v", what, err)
 		}
-	}
-	if err := second(b.Transaction(Account{4, safe}, "1.2.0")); !errors.Is(err, ErrVersion) {
-		t.Error(err)
 	}
 }
 
@@ -192,7 +190,7 @@ func FuzzReadBuilder(f *testing.F) {
 			}
 			return
 		}
-		tx, err := b.Transaction(Account{b.ChainID, b.Safe}, V141)
+		tx, err := b.Transaction(Account{b.ChainID, b.Safe}, multiSendCallOnly[V141][0])
 		if err != nil {
 			return
 		}

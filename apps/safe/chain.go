@@ -90,7 +90,8 @@ type Snapshot struct {
 	Threshold       uint64           `json:"threshold"`
 	Nonce           uint64           `json:"nonce"`
 	Singleton       common.Address   `json:"singleton"`
-	Modules         []common.Address `json:"modules"` // the first hundred
+	Modules         []common.Address `json:"modules"`               // the first hundred
+	MoreModules     bool             `json:"moreModules,omitempty"` // there are others
 	Guard           common.Address   `json:"guard"`
 	ModuleGuard     common.Address   `json:"moduleGuard"` // since 1.5.0
 	FallbackHandler common.Address   `json:"fallbackHandler"`
@@ -149,8 +150,11 @@ func (c *Chain) Read(ctx context.Context, address common.Address) (*Snapshot, er
 	if !threshold.IsUint64() || !nonce.IsUint64() || !plausible(s.Owners, s.Threshold) {
 		return nil, fmt.Errorf("%w: %s has %d owners and the threshold %v", ErrNotSafe, address, len(s.Owners), threshold)
 	}
-	if err := c.ask(ctx, s, address, &s.Modules, "getModulesPaginated", sentinel, bigUint(maxModules)); err != nil {
+	if err := c.ask(ctx, s, address, &s.Modules, "getModulesPaginated", sentinel, bigUint(maxModules+1)); err != nil {
 		return nil, notSafe(address, err)
+	}
+	if len(s.Modules) > maxModules {
+		s.Modules, s.MoreModules = s.Modules[:maxModules], true
 	}
 	for _, q := range []struct {
 		out  *common.Address
@@ -163,6 +167,28 @@ func (c *Chain) Read(ctx context.Context, address common.Address) (*Snapshot, er
 		*q.out = common.BytesToAddress(value)
 	}
 	return s, nil
+}
+
+// MultiSendCallOnly returns where, at a snapshot's block, the contract of this
+// name is that runs several calls for a Safe of its version. It returns
+// [ErrBuilder] where there is none: a delegatecall to an address without code
+// succeeds, and does nothing. Else it returns [ErrChain].
+func (c *Chain) MultiSendCallOnly(ctx context.Context, s *Snapshot) (common.Address, error) {
+	for _, at := range multiSendCallOnly[s.Version] {
+		if idle, err := c.idle(ctx, s, at); err != nil || !idle {
+			return at, err
+		}
+	}
+	return common.Address{}, fmt.Errorf("%w: chain %d has no MultiSendCallOnly %s", ErrBuilder, c.id, s.Version)
+}
+
+// idle reports whether there is no code at an address.
+func (c *Chain) idle(ctx context.Context, s *Snapshot, at common.Address) (bool, error) {
+	code, err := c.client.CodeAtHash(ctx, at, s.BlockHash)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrChain, err)
+	}
+	return len(code) == 0, nil
 }
 
 // head is what is asked of a block. Its hash is the endpoint's word: some chains

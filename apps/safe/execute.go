@@ -21,7 +21,10 @@ type Simulation struct {
 	Block   uint64 `json:"block"`
 	Success bool   `json:"success"`
 	Reason  string `json:"reason,omitempty"` // why not, in the contract's words
-	Result  []byte `json:"-"`                // what the call returned
+	// NoCode says that what is called has no code: such a call succeeds, and does
+	// nothing but pay.
+	NoCode bool   `json:"noCode,omitempty"`
+	Result []byte `json:"-"` // what the call returned
 }
 
 // Simulate runs a transaction at a snapshot's block as the Safe would: its
@@ -29,6 +32,11 @@ type Simulation struct {
 func (c *Chain) Simulate(ctx context.Context, s *Snapshot, t *Transaction) (*Simulation, error) {
 	out := &Simulation{Block: s.Block}
 	var err error
+	if t.Operation == DelegateCall || len(t.Data) > 0 {
+		if out.NoCode, err = c.idle(ctx, s, t.To); err != nil {
+			return nil, err
+		}
+	}
 	if t.Operation == DelegateCall {
 		out.Success, out.Result, err = c.simulateDelegate(ctx, s, t)
 	} else {

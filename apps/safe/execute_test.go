@@ -222,11 +222,13 @@ func TestChainSimulates(t *testing.T) {
 			"delegate":           {&Transaction{To: caller, Operation: DelegateCall}, true, "", word(o.address)},
 			"delegate reverts":   {&Transaction{To: no, Operation: DelegateCall}, false, "no", nil},
 			"delegate to nobody": {&Transaction{To: o.address, Operation: DelegateCall}, true, "", nil},
+			"data for nobody":    {&Transaction{To: o.address, Data: []byte{1}}, true, "", nil},
 			// Its own functions ask for the Safe as caller.
 			"delegate to itself": {&Transaction{To: c.singleton, Operation: DelegateCall, Data: must(safeABI.Pack("enableModule", o.address))}, false, "GS031", nil},
 		} {
 			got, err := w.chain.Simulate(t.Context(), s, c.tx)
-			if err != nil || got.Success != c.success || got.Reason != c.reason || got.Success && !bytes.Equal(got.Result, c.result) || got.Block != s.Block {
+			if err != nil || got.Success != c.success || got.Reason != c.reason || got.Success && !bytes.Equal(got.Result, c.result) || got.Block != s.Block ||
+				got.NoCode != strings.HasSuffix(name, "nobody") {
 				t.Errorf("%s: %+v, %v", name, got, err)
 			}
 			// And so it happens.
@@ -562,6 +564,21 @@ func TestChainMessages(t *testing.T) {
 	})
 }
 
+// A batch is run by a contract that is there: a delegatecall to nothing succeeds.
+func TestChainFindsMultiSend(t *testing.T) {
+	t.Parallel()
+	w := newTestbed(t)
+	safe := w.contracts(t, "development").safe(t, 1, newSigner(t).address)
+	s := w.read(t, safe)
+	if at, err := w.chain.MultiSendCallOnly(t.Context(), s); err != nil || at != devchain.MultiSendCallOnly {
+		t.Errorf("%s, %v", at, err)
+	}
+	s.Version = V130
+	if at, err := w.chain.MultiSendCallOnly(t.Context(), s); !errors.Is(err, ErrBuilder) {
+		t.Errorf("of 1.3.0, %s, %v", at, err)
+	}
+}
+
 func TestChainMultiSend(t *testing.T) {
 	each(t, func(t *testing.T, w *testbed, c *contracts) {
 		o, x, y := newSigner(t), newSigner(t).address, newSigner(t).address
@@ -582,6 +599,18 @@ func TestChainMultiSend(t *testing.T) {
 		w.execute(t, safe, o, batch)
 		if s := w.read(t, safe); w.balance(t, x).Int64() != 11 || w.tokens(t, y).Int64() != 100 || !slices.Equal(s.Modules, []common.Address{y}) {
 			t.Errorf("%v wei, %v tokens, modules %v", w.balance(t, x), w.tokens(t, y), s.Modules)
+		}
+		// More modules than a snapshot has.
+		var many []InnerCall
+		for i := range maxModules {
+			many = append(many, InnerCall{To: safe, Data: must(safeABI.Pack("enableModule", common.BigToAddress(bigUint(uint64(i)+100))))})
+		}
+		if s := w.read(t, safe); s.MoreModules {
+			t.Error("one module is more than are shown")
+		}
+		w.execute(t, safe, o, &Transaction{To: c.multiSendCallOnly, Operation: DelegateCall, Data: EncodeMultiSend(many)})
+		if s := w.read(t, safe); len(s.Modules) != maxModules || !s.MoreModules {
+			t.Errorf("%d modules, more: %v", len(s.Modules), s.MoreModules)
 		}
 		// All or nothing; and no call of a multisend is a delegate call.
 		for name, last := range map[string]InnerCall{

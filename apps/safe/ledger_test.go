@@ -241,4 +241,19 @@ func TestLedgerRejections(t *testing.T) {
 	if status() != Rejected {
 		t.Errorf("two of three reject: %s", status())
 	}
+	// Who reads a transcript has not heard the proposer; an owner's rejection says
+	// that it was proposed, and nobody else's does.
+	passed := NewLedger(testAccount)
+	for _, i := range l.Items() {
+		if err := passed.Add(i, testStranger, testTime); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all := passed.Transactions(ChainView{Snapshot: &s}); len(all) != 1 || all[0].Status != Rejected || len(all[0].Proposers) != 0 {
+		t.Errorf("from a transcript: %+v", all)
+	}
+	s.Owners = s.Owners[2:]
+	if all := passed.Transactions(ChainView{Snapshot: &s}); len(all) != 0 {
+		t.Errorf("rejected by strangers: %+v", all)
+	}
 }

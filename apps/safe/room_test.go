@@ -331,6 +331,69 @@ func TestRoomLiar(t *testing.T) {
 	}
 }
 
+// A member who is not an owner adds nothing: no proposal, no signature and no
+// rejection of its is shown or counted.
+func TestRoomNonOwner(t *testing.T) {
+	w := newNeighbours(t)
+	alice, bob, mallory := w.join("alice"), w.join("bob"), w.join("mallory")
+	safe := w.safe(1, alice, bob, mallory)
+	ra := alice.open(safe)
+	rb, rm := bob.find(safe), mallory.find(safe)
+	account := ra.Account()
+	good := &Transaction{To: bob.address(), Value: *uint256.NewInt(1)}
+	e, err := ra.Propose(t.Context(), good, ProposeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mallory.sees(rm, e.Hash, "the proposal", status(Waiting))
+	// The owners remove mallory on the chain. Nobody's client has looked since, so
+	// that mallory is a member of the group still, and writes to it.
+	w.does(safe, &Transaction{To: safe, Data: must(safeABI.Pack("removeOwner", bob.address(), mallory.address(), bigUint(1)))}, alice)
+	evil := &Transaction{To: mallory.address(), Value: *uint256.NewInt(2), Nonce: *uint256.NewInt(1)}
+	next := &Transaction{To: bob.address(), Value: *uint256.NewInt(3), Nonce: *uint256.NewInt(1)}
+	no, err := Sign(t.Context(), mallory.wallet, RejectionTypedData(account, next.Hash(account)), RejectionHash(account, next.Hash(account)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []*Item{
+		{Proposal: &Proposal{Transaction: *evil, Claimed: evil.Hash(account)}},
+		{Signature: &SignatureItem{evil.Hash(account), mallory.signs(account, evil)}},
+		{Signature: &SignatureItem{next.Hash(account), mallory.signs(account, next)}},
+		{Rejection: &Rejection{next.Hash(account), no}},
+	} {
+		i.Account = account
+		mallory.raw(rm, i)
+	}
+	alice.raw(ra, &Item{Account: account, Proposal: &Proposal{Transaction: *next, Claimed: next.Hash(account)}})
+	w.eventually("bob has not got all that mallory and alice sent", func() bool {
+		if err := rb.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e, err := rb.Transaction(next.Hash(account))
+		return err == nil && len(e.Confirmations) == 1 && len(e.Rejections) == 1
+	})
+	shown, err := rb.Transaction(next.Hash(account))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shown.Status != Waiting || shown.Missing != 1 || len(shown.Signatures()) != 0 || shown.Confirmations[0].Counts || shown.Rejections[0].Counts {
+		t.Errorf("bob sees %+v", shown)
+	}
+	if e, err := rb.Transaction(evil.Hash(account)); !errors.Is(err, ErrUnknownTransaction) {
+		t.Errorf("bob sees what mallory proposes: %+v, %v", e, err)
+	}
+	data, err := CallData(evil, []Signature{mallory.signs(account, evil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.chain.Check(t.Context(), safe, alice.address(), data); !errors.Is(err, ErrRefused) {
+		t.Errorf("the Safe takes mallory's signature: %v", err)
+	}
+	if _, err := Open(t.Context(), mallory, w.chain, safe, OpenOptions{}); !errors.Is(err, ErrNotOwner) {
+		t.Errorf("mallory opens: %v", err)
+	}
+}
+
 // The group follows the owners: who is none any more is removed and reads
 // nothing, who becomes one is brought in and gets what is open, and nothing is
 // said while a stranger listens.

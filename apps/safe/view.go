@@ -131,9 +131,9 @@ func (r *record) times() (first, last time.Time) {
 	return first, last
 }
 
-// shown reports whether a record is of those who have a say: an owner sent it,
-// or has signed it, or it was done. Anybody's is shown where owners are unknown.
-func (r *record) shown(confirmations []Confirmation, v *ChainView) bool {
+// shown reports whether a record is of those who have a say: an owner sent it, or
+// has signed or rejected it. Anybody's is shown where owners are unknown.
+func (r *record) shown(confirmations, rejections []Confirmation, v *ChainView) bool {
 	if v.Snapshot == nil {
 		return true
 	}
@@ -142,7 +142,7 @@ func (r *record) shown(confirmations []Confirmation, v *ChainView) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(confirmations, func(c Confirmation) bool { return c.Counts })
+	return counting(confirmations) > 0 || counting(rejections) > 0
 }
 
 func counting(all []Confirmation) int {
@@ -188,7 +188,7 @@ func (l *Ledger) Transactions(v ChainView) []*Entry {
 			Hash: hash, MessageHash: r.transaction.MessageHash(), Transaction: *r.transaction, Proposers: r.proposers(),
 			Confirmations: r.confirmations(hash, &v), Rejections: r.rejections(&v), Outcome: v.Outcomes[hash],
 		}
-		if e.Outcome == nil && !r.shown(e.Confirmations, &v) {
+		if e.Outcome == nil && !r.shown(e.Confirmations, e.Rejections, &v) {
 			continue
 		}
 		e.Note, e.Origin = r.words()
@@ -244,7 +244,7 @@ func (l *Ledger) Messages(v ChainView) []*MessageEntry {
 			Hash: hash, Message: *r.message, Proposers: r.proposers(),
 			Confirmations: r.confirmations(hash, &v), Rejections: r.rejections(&v),
 		}
-		if !r.shown(e.Confirmations, &v) {
+		if !r.shown(e.Confirmations, e.Rejections, &v) {
 			continue
 		}
 		e.Note, e.Origin = r.words()

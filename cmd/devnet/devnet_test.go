@@ -19,7 +19,10 @@ import (
 )
 
 // stepNames are what programs that read the output rely on.
-var stepNames = []string{"chain", "names", "pair", "group", "talk", "remove", "removed-cannot-read", "update", "goes-on", "eavesdropper"}
+var stepNames = []string{
+	"chain", "names", "pair", "group", "talk", "remove", "removed-cannot-read", "update", "goes-on",
+	"safe", "invoice", "delegatecall", "transcript", "eavesdropper",
+}
 
 // lines decodes the output of --json.
 func lines(t *testing.T, out string) ([]result, verdict) {
@@ -78,7 +81,7 @@ func TestStoryAsTranscript(t *testing.T) {
 	out := stdout.String()
 	for _, want := range []string{
 		"alice → bob.eth   “Bob, the lighthouse keeper asks for you. Can we talk?”",
-		"7 removed-cannot-read", "carol's keys open none", "All 10 steps verified",
+		"7 removed-cannot-read", "carol's keys open none", "delegatecall: the code at", "All 14 steps verified",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)

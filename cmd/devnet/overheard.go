@@ -28,6 +28,7 @@ const (
 	kindAddress = "addresses"
 	kindGroup   = "groups"
 	kindKey     = "keys"
+	kindSafe    = "safe"
 )
 
 // maxRun is how many equal bytes in a row a ciphertext may have: noise of a
@@ -61,8 +62,8 @@ func (s *story) eavesdropper(ctx context.Context) (string, error) {
 	s.details["captured"], s.details["needles"], s.details["forms"] = all, counts, len(sought.all)
 	s.details["found"], s.details["planted"], s.details["plantedFound"] = 0, len(sought.all), len(sought.all)
 	s.out.note("captured in all: %s", all)
-	s.out.note("searched for %d texts, %d names, %d addresses, %d public keys and ids, and the group, in %d forms",
-		counts[kindText], counts[kindName], counts[kindAddress], counts[kindKey], len(sought.all))
+	s.out.note("searched for %d texts, %d names, %d addresses, %d public keys and ids, the groups, and %d traces of the Safe, in %d forms",
+		counts[kindText], counts[kindName], counts[kindAddress], counts[kindKey], counts[kindSafe], len(sought.all))
 	// A record names its account. It is for bootstrap peers and contacts.
 	offered := s.w.tap.offeredRecords()
 	s.details["recordsOffered"] = offered
@@ -70,7 +71,7 @@ func (s *story) eavesdropper(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("the eavesdropper was offered the records of %d accounts", offered)
 	}
 	s.out.note("planted in a copy of the capture, each of the %d forms is found", len(sought.all))
-	return "no text, name, address, group id or key is in it, and it is noise", nil
+	return "no text, name, address, group id, key or trace of the Safe is in it, and it is noise", nil
 }
 
 // haystack is all that went over the shards.
@@ -96,9 +97,11 @@ func (s *story) checkCapture(ctx context.Context) error {
 			pairs++
 		}
 	}
-	const handshakes = 3 // the removal, bob's proposal, and the commit of it
-	const welcomes = 2
-	group, others, err := s.overheard(ctx, 0, said+handshakes)
+	// The removal, bob's proposal and the commit of it; and in the group of the
+	// Safe's owners, the commit that brings in the third, and who the third is.
+	const handshakes = 3 + 2
+	const welcomes = 4 // to the group, and to that of the Safe's owners
+	group, others, err := s.overheard(ctx, 0, said+handshakes+s.treasury.items)
 	if err != nil {
 		return err
 	}
@@ -126,6 +129,9 @@ func (s *story) needles(ctx context.Context) (*needles, error) {
 	for _, u := range s.spoken {
 		n.text(kindText, u.text, u.text)
 		n.words(kindWord, u.text)
+	}
+	if err := s.safeNeedles(n); err != nil {
+		return nil, err
 	}
 	n.text(kindGroup, groupName, groupName)
 	for _, id := range append([]string{s.groupID}, s.heads...) {

@@ -99,6 +99,11 @@ func (p *printer) note(format string, args ...any) {
 	p.text("   %s", p.faint.Render(fmt.Sprintf(format, args...)))
 }
 
+// warn prints what a client warns of.
+func (p *printer) warn(format string, args ...any) {
+	p.text("   %s", p.bad.Render("! "+fmt.Sprintf(format, args...)))
+}
+
 // end prints the verdict on a step.
 func (p *printer) end(r result, what string) {
 	p.object(r)

@@ -21,6 +21,16 @@ import (
 // pollEvery is how often the story looks again for what it cannot be told of.
 const pollEvery = 10 * time.Millisecond
 
+// pause waits until the story looks again.
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(pollEvery):
+		return nil
+	}
+}
+
 // opener tries its keys on an envelope: a client.
 type opener interface {
 	TryOpen(ctx context.Context, envelope []byte) error
@@ -179,10 +189,8 @@ func (s *story) overheard(ctx context.Context, mark, n int) (group, others []tra
 				return group, others, nil
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("the eavesdropper has heard %d of the group's envelopes, and there are at least %d: %w", len(group), n, ctx.Err())
-		case <-time.After(pollEvery):
+		if err := pause(ctx); err != nil {
+			return nil, nil, fmt.Errorf("the eavesdropper has heard %d of the group's envelopes, and there are at least %d: %w", len(group), n, err)
 		}
 	}
 }

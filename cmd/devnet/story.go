@@ -36,6 +36,10 @@ var chapters = []chapter{
 	{"removed-cannot-read", "what is said without her, carol cannot read", (*story).removedCannotRead},
 	{"update", "bob replaces his keys", (*story).update},
 	{"goes-on", "the group goes on", (*story).goesOn},
+	{"safe", "the three own a Safe, and meet in private", (*story).openSafe},
+	{"invoice", "two of them pay an invoice, the third looks on", (*story).payInvoice},
+	{"delegatecall", "a proposal that would take everything", (*story).refuseDelegateCall},
+	{"transcript", "a stranger checks what was signed", (*story).checkTranscript},
 	{"eavesdropper", "what the one without keys has got", (*story).eavesdropper},
 }
 
@@ -46,11 +50,12 @@ type story struct {
 	// keep leaves the world open to newcomers after a story that held.
 	keep bool
 
-	details map[string]any // of the step that runs
-	spoken  []utterance
-	groupID string
-	heads   []string       // every commit hash seen
-	hoard   *parley.Client // on what carol might have kept
+	details  map[string]any // of the step that runs
+	spoken   []utterance
+	groupID  string
+	heads    []string       // every commit hash seen
+	hoard    *parley.Client // on what carol might have kept
+	treasury *treasury
 	// Where carol was out: in the capture, and in what was said.
 	removed, saidBefore int
 }

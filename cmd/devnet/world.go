@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	parley "github.com/parley-im/parley"
+	"github.com/parley-im/parley/apps/safe"
 	"github.com/parley-im/parley/identity"
 	"github.com/parley-im/parley/internal/devchain"
 )
@@ -34,6 +35,7 @@ type world struct {
 	chain             *devchain.Chain
 	alice, bob, carol *person
 	copies            []*parley.Client // on copies of profiles
+	endpoints         []*safe.Chain    // the people's own connections to the chain
 	tap               *tap
 }
 
@@ -88,6 +90,9 @@ func (w *world) close() error {
 		closing.Go(w.tap.close)
 	}
 	err := closing.Wait()
+	for _, c := range w.endpoints {
+		c.Close()
+	}
 	if w.chain != nil {
 		err = errors.Join(err, w.chain.Close())
 	}

@@ -343,6 +343,9 @@ func openedText(s *seat) string {
 	for _, m := range snap.Modules {
 		fmt.Fprintf(&b, "  module %s can act for the Safe without any signature\n", m)
 	}
+	if snap.MoreModules {
+		b.WriteString("  and so can more modules than are shown\n")
+	}
 	if snap.Guard != (common.Address{}) {
 		fmt.Fprintf(&b, "  guard %s can forbid transactions\n", snap.Guard)
 	}

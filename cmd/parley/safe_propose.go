@@ -63,7 +63,7 @@ of a token they are counted in its own decimals.`,
 		var t *safe.Transaction
 		switch {
 		case builder != "":
-			t, err = a.fromBuilder(builder, s)
+			t, err = a.fromBuilder(ctx, builder, s)
 		default:
 			t, err = a.compose(ctx, s, to, value, data, token, amount, delegate)
 		}
@@ -163,7 +163,7 @@ func (a *app) recipient(ctx context.Context, s *seat, to string) (common.Address
 	return common.Address(address), err
 }
 
-func (a *app) fromBuilder(path string, s *seat) (*safe.Transaction, error) {
+func (a *app) fromBuilder(ctx context.Context, path string, s *seat) (*safe.Transaction, error) {
 	b, err := a.fileOrInput(path)
 	if err != nil {
 		return nil, err
@@ -172,7 +172,13 @@ func (a *app) fromBuilder(path string, s *seat) (*safe.Transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := batch.Transaction(s.Account(), s.Snapshot().Version)
+	var multiSend common.Address
+	if len(batch.Calls) > 1 {
+		if multiSend, err = s.chain.MultiSendCallOnly(ctx, s.Snapshot()); err != nil {
+			return nil, err
+		}
+	}
+	t, err := batch.Transaction(s.Account(), multiSend)
 	return &t, err
 }
 

@@ -215,6 +215,8 @@ func details(s *seat, account safe.Account, out *shown) string {
 	}
 	if m := out.Simulation; m != nil {
 		switch {
+		case m.Success && m.NoCode:
+			line("simulation", "succeeds at block %d, but CALLS NOTHING: there is no code at %s", m.Block, t.To)
 		case m.Success:
 			line("simulation", "succeeds at block %d", m.Block)
 		default:

@@ -40,6 +40,19 @@ func (c *Chain) Mint(ctx context.Context, to common.Address, amount *big.Int) er
 	return c.call(ctx, "Token", "mint", to, amount)
 }
 
+// TokenBalance returns how much of Token an address has, in its smallest unit.
+func (c *Chain) TokenBalance(ctx context.Context, of common.Address) (*big.Int, error) {
+	data, err := pack("Token", "balanceOf", of)
+	if err != nil {
+		return nil, err
+	}
+	result, err := c.client.CallContract(ctx, ethereum.CallMsg{To: &Token, Data: data}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("devchain: %w", err)
+	}
+	return new(big.Int).SetBytes(result), nil
+}
+
 // Deploy creates a contract from what its compiler made, with the arguments of
 // its constructor packed behind, and returns its address.
 func (c *Chain) Deploy(ctx context.Context, creation []byte) (common.Address, error) {
