@@ -71,16 +71,18 @@ type Client struct {
 	groups      map[string]*group               // the active ones, by group id
 	heads       map[groups.CID]string           // their ids, by the epoch they are in
 	past        map[groups.CID]*groups.Past
-	reading     map[streamKey]uint64         // how far the index has each stream: its lowest missing number
-	proposals   map[string]*proposals        // of the groups that this client commits in
-	judgeWanted map[string]bool              // groups whose members are to be judged again
-	wanted      map[identity.Account]*want   // accounts whose record is looked for
-	nodes       map[identity.Account]peer.ID // whose node is known
-	suspects    map[ratchet.ID]suspect       // sessions that the other side may have lost
+	reading     map[streamKey]uint64           // how far the index has each stream: its lowest missing number
+	proposals   map[string]*proposals          // of the groups that this client commits in
+	judgeWanted map[string]bool                // groups whose members are to be judged again
+	wanted      map[identity.Account]*want     // accounts whose record is looked for
+	nodes       map[identity.Account]peer.ID   // whose node is known
+	suspects    map[ratchet.ID]suspect         // sessions that the other side may have lost
+	renewed     map[identity.Account]time.Time // when the record of one who does not acknowledge was wanted again
 
 	caughtUp bool // peers were asked for what was missed, since there are any
 
-	strangersNew   int // admitted since strangersSince
+	openings       openings // of first messages
+	strangersNew   int      // admitted since strangersSince
 	strangersSince time.Time
 	handed         map[peer.ID]int // one-time prekeys since handedSince
 	handedSince    time.Time

@@ -39,6 +39,7 @@ type person struct {
 	*Client
 	w       *world
 	name    string
+	wallet  *identity.KeyWallet
 	options Options
 }
 
@@ -51,7 +52,7 @@ func (w *world) join(name string) *person {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p := &person{w: w, name: name, options: Options{
+	p := &person{w: w, name: name, wallet: wallet, options: Options{
 		Dir: filepath.Join(w.t.TempDir(), name), Unlock: Passphrase([]byte("correct horse")),
 		Network: "test", Resolver: w.names, Bootstrap: w.bootstrap,
 		Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -137,29 +138,57 @@ func (c *Client) AcceptPin(ctx context.Context, name string) error {
 // voice or face to face, to be sure of each other's devices. It needs the
 // peer's log: ErrNoRecord if it was never seen.
 func (c *Client) SafetyNumber(ctx context.Context, peer string) (string, error) {
-	account, err := c.resolve(ctx, peer)
+	theirs, err := c.logOf(ctx, peer)
 	if err != nil {
 		return "", err
 	}
-	if account == c.me.account {
-		return "", &PeerError{peer, ErrSelf}
+	return identity.SafetyNumber(c.me.log, theirs), nil
+}
+
+// SafetyCode returns what a QR code for the peer to scan says, for the same
+// comparison by machine: [identity.SafetyCodeSize] bytes. Errors are those of
+// SafetyNumber.
+func (c *Client) SafetyCode(ctx context.Context, peer string) ([]byte, error) {
+	theirs, err := c.logOf(ctx, peer)
+	if err != nil {
+		return nil, err
 	}
-	var theirs *identity.Log
-	read := func(tx *store.Tx) (err error) {
-		theirs, err = readLog(tx, account)
+	return identity.SafetyCode(c.me.log, theirs), nil
+}
+
+// CheckSafetyCode compares the code that a peer's client shows with what is known
+// here of the devices of both. It returns [identity.ErrSafetyMismatch] unless
+// both sides agree, and the errors of SafetyNumber.
+func (c *Client) CheckSafetyCode(ctx context.Context, peer string, code []byte) error {
+	theirs, err := c.logOf(ctx, peer)
+	if err != nil {
 		return err
 	}
-	if err := c.view(ctx, read); err != nil {
-		return "", err
+	return identity.CheckSafetyCode(code, c.me.log, theirs)
+}
+
+// logOf returns a peer's log: what is known of it, or else what others have.
+func (c *Client) logOf(ctx context.Context, peer string) (*identity.Log, error) {
+	account, err := c.resolve(ctx, peer)
+	if err != nil {
+		return nil, err
 	}
-	if theirs == nil {
-		record, err := c.fetchPatiently(ctx, account)
-		if err != nil {
-			return "", &PeerError{peer, err}
-		}
-		theirs = record.Log
+	if account == c.me.account {
+		return nil, &PeerError{peer, ErrSelf}
 	}
-	return identity.SafetyNumber(c.me.log, theirs), nil
+	var log *identity.Log
+	read := func(tx *store.Tx) (err error) {
+		log, err = readLog(tx, account)
+		return err
+	}
+	if err := c.view(ctx, read); err != nil || log != nil {
+		return log, err
+	}
+	record, err := c.fetchPatiently(ctx, account)
+	if err != nil {
+		return nil, &PeerError{peer, err}
+	}
+	return record.Log, nil
 }
 
 // readLog returns what is known of an account's log, nil if nothing is.
@@ -197,8 +226,39 @@ func (s *step) learnLog(l *identity.Log) (*identity.Log, error) {
 	if err := s.saveLog(merged.Account(), b); err != nil {
 		return nil, err
 	}
+	if old != nil && identity.SafetyChanged(old, merged) {
+		if err := s.noteNewKeys(old, merged); err != nil {
+			return nil, err
+		}
+	}
 	s.then(s.c.recheckGroups)
 	return merged, nil
+}
+
+// noteNewKeys alerts of the change of a safety number that somebody may have
+// compared: of an account that was written to by itself, or has written.
+func (s *step) noteNewKeys(before, after *identity.Log) error {
+	account := after.Account()
+	if met, err := s.met(account); err != nil || !met {
+		return err
+	}
+	names := func(l, except *identity.Log) (names []string) {
+		for _, d := range l.Devices(s.now) {
+			if _, err := except.Device(d.Link, s.now); err != nil {
+				names = append(names, strconv.Quote(d.Name))
+			}
+		}
+		return names
+	}
+	peer := s.c.peer(s.Tx, account)
+	text := fmt.Sprintf("the safety number with %s has changed", peer)
+	if added := names(after, before); len(added) > 0 {
+		text += ", new: device " + strings.Join(added, ", ")
+	}
+	if gone := names(before, after); len(gone) > 0 {
+		text += ", gone: device " + strings.Join(gone, ", ")
+	}
+	return s.alert(text, peer)
 }
 
 func (s *step) saveLog(a identity.Account, log []byte) error {
@@ -434,11 +494,12 @@ func (c *Client) fetchFrom(ctx context.Context, id peer.ID, key [32]byte, a iden
 
 // want is an account whose record the client looks for in the background.
 type want struct {
-	tries int
-	due   time.Time
-	busy  bool
-	found *identity.Record // fetched and not used yet
-	at    time.Time        // when it was
+	tries   int
+	due     time.Time
+	busy    bool
+	renewal bool             // not needed: it is not looked for again if nobody has it
+	found   *identity.Record // fetched and not used yet
+	at      time.Time        // when it was
 }
 
 // take keeps a record that was fetched just now.
@@ -455,6 +516,7 @@ func (c *Client) wantRecord(a identity.Account) *want {
 		c.wanted[a] = w
 		wake(c.wakePump)
 	}
+	w.renewal = false
 	return w
 }
 
@@ -489,6 +551,9 @@ func (c *Client) fetchWanted(ctx context.Context, now time.Time) (next time.Time
 			if err != nil {
 				w.due = time.Now().Add(min(fetchBackoff<<min(w.tries, 8), fetchSlowest))
 				w.tries++
+				if w.renewal {
+					delete(c.wanted, a)
+				}
 				c.log.Debug("no record yet", "tries", w.tries, "err", err)
 				return
 			}

@@ -19,6 +19,9 @@ var (
 	// ErrNoRecord is returned when no peer that can be reached has the
 	// account's log and bundle.
 	ErrNoRecord = errors.New("parley: no peer has this account's keys")
+	// ErrNobody is returned by Init when none of the bootstrap peers can be asked
+	// about the account's earlier devices.
+	ErrNobody = errors.New("parley: nobody can be asked about the account's earlier devices")
 	// ErrSelf is returned when a message or an invitation is addressed to the
 	// client's own account.
 	ErrSelf = errors.New("parley: this is your own account")

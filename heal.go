@@ -1,8 +1,11 @@
 package parley
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/parley-im/parley/identity"
+	"github.com/parley-im/parley/internal/store"
 	"github.com/parley-im/parley/ratchet"
 )
 
@@ -12,6 +15,9 @@ const (
 	// from so much later. It is given up if that is still so after healPatience.
 	healAfter    = 5 * time.Minute
 	healPatience = 2 * time.Minute
+	// renewEvery is how often the record of an account is looked up again that
+	// does not acknowledge: it may have another device by now.
+	renewEvery = time.Hour
 	// healEvery is how long a session is tried at least.
 	healEvery = time.Hour
 	// answerFor is how long a session is used that was never answered. It is
@@ -79,6 +85,86 @@ func (s *step) heal() error {
 		}
 	}
 	s.then(func() { s.c.suspects = suspects })
+	return s.renew()
+}
+
+// renew looks up the records of accounts that have not acknowledged for long. One
+// that has a newer device now gets there what was meant for the old one.
+func (s *step) renew() error {
+	rows, err := s.Query(`SELECT DISTINCT acct FROM outbox WHERE acct IS NOT NULL AND acked = 1 AND tag IS NOT NULL AND at < ?`, s.now.Add(-healAfter).UnixMilli())
+	if err != nil {
+		return err
+	}
+	var overdue []identity.Account
+	for rows.Next() {
+		var acct []byte
+		if err := rows.Scan(&acct); err != nil {
+			return err
+		}
+		account, err := identity.AccountFromBytes(acct)
+		if err != nil {
+			return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+		}
+		overdue = append(overdue, account)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	renewed := map[identity.Account]time.Time{}
+	for _, a := range overdue {
+		if w := s.c.wanted[a]; w != nil && w.found != nil {
+			if err := s.supersede(a, w.found.Device.Seq); err != nil {
+				return err
+			}
+		}
+		renewed[a] = s.c.renewed[a]
+		if s.now.Sub(renewed[a]) >= renewEvery {
+			renewed[a] = s.now
+			s.then(func() {
+				if s.c.wanted[a] == nil {
+					s.c.wantRecord(a).renewal = true
+				}
+			})
+		}
+	}
+	s.then(func() { s.c.renewed = renewed })
+	return nil
+}
+
+// supersede lets go of an account's sessions with devices older than the one that
+// was authorised by the link of a seq, and has what was not acknowledged in them
+// encrypted for that one.
+func (s *step) supersede(a identity.Account, seq uint64) error {
+	log, err := readLog(s.Tx, a)
+	if err != nil || log == nil {
+		return err
+	}
+	rows, err := s.Query(`SELECT id, dev FROM sessions WHERE acct = ?`, a.Bytes())
+	if err != nil {
+		return err
+	}
+	var old []ratchet.ID
+	for rows.Next() {
+		var id ratchet.ID
+		var dev [identity.DigestSize]byte
+		if err := rows.Scan(&id, &dev); err != nil {
+			return err
+		}
+		if d, err := log.Device(dev, s.now); err != nil || d.Seq < seq {
+			old = append(old, id)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, id := range old {
+		if _, err := s.Exec(`UPDATE sessions SET archived = ? WHERE id = ? AND archived IS NULL`, s.unixMilli(), id); err != nil {
+			return err
+		}
+		if err := s.requeue(id); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

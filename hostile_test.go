@@ -407,6 +407,17 @@ func TestReceiptOfReadingAndDeletion(t *testing.T) {
 	if theirs, err := bob.SafetyNumber(t.Context(), "alice.eth"); err != nil || theirs != safety {
 		t.Errorf("safety numbers %q and %q, %v", safety, theirs, err)
 	}
+	code, err := alice.SafetyCode(t.Context(), "bob.eth")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bob.CheckSafetyCode(t.Context(), "alice.eth", code); err != nil {
+		t.Error(err)
+	}
+	code[7] ^= 1
+	if err := bob.CheckSafetyCode(t.Context(), "alice.eth", code); !errors.Is(err, identity.ErrSafetyMismatch) {
+		t.Errorf("another code: %v", err)
+	}
 }
 
 var _ groups.Rows = epochRows{}

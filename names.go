@@ -23,22 +23,19 @@ const (
 // stranger is a first message from an account that has no name here yet.
 type stranger struct {
 	account identity.Account
+	first   *ratchet.First
 	parked  transport.Parked
 }
 
 // unnamed reports whether a first message is from a stranger whose name can be
 // asked for, and hands it to namesLoop then, which brings it back.
-func (c *Client) unnamed(ctx context.Context, p transport.Parked) bool {
+func (c *Client) unnamed(ctx context.Context, first *ratchet.First, p transport.Parked) bool {
 	if !c.canReverse() {
 		return false
 	}
-	first, err := ratchet.PeekFirst(c.ratchetSelf(), c.me.device.DH, c.me.inbox, ratchet.Message{Tag: ratchet.Tag(p.Envelope.Tag), Body: p.Envelope.Body}, time.Now())
-	if err != nil {
-		return false // dropped, and counted, where it is read
-	}
 	log, err := helloLog(first)
 	if err != nil {
-		return false
+		return false // dropped, and counted, where it is read
 	}
 	known := true
 	err = c.view(ctx, func(tx *store.Tx) error {
@@ -49,7 +46,7 @@ func (c *Client) unnamed(ctx context.Context, p transport.Parked) bool {
 		return false
 	}
 	select {
-	case c.strangers <- stranger{log.Account(), p}:
+	case c.strangers <- stranger{log.Account(), first, p}:
 		return true
 	default: // many strangers at once stay addresses
 		return false
@@ -113,7 +110,7 @@ func (c *Client) nameStranger(ctx context.Context, reverse identity.ReverseResol
 		c.found[s.account] = name
 		c.mu.Unlock()
 	}
-	c.read(ctx, route{kind: routeFirst}, s.parked)
+	c.read(ctx, route{kind: routeFirst}, s.first, s.parked)
 }
 
 // nameMember asks for the name of one account that is due.

@@ -370,11 +370,7 @@ func (s *step) dropSession(id ratchet.ID) error {
 
 // receiveFirst takes a message that begins a session, or comes before the
 // sender knows that it has been answered.
-func (s *step) receiveFirst(e transport.Envelope) error {
-	first, err := ratchet.PeekFirst(s.c.ratchetSelf(), s.c.me.device.DH, s.c.me.inbox, ratchet.Message{Tag: ratchet.Tag(e.Tag), Body: e.Body}, s.now)
-	if err != nil {
-		return err
-	}
+func (s *step) receiveFirst(first *ratchet.First, e transport.Envelope) error {
 	if session := s.c.sessions[first.ID]; session != nil {
 		return s.receiveOn(session, e, first.Message.Tag, first.Message.Body)
 	}
@@ -385,7 +381,7 @@ func (s *step) receiveFirst(e transport.Envelope) error {
 	if n > 0 {
 		return ratchet.ErrReplay
 	}
-	account, err := s.verifyHello(first)
+	account, device, err := s.verifyHello(first)
 	if err != nil {
 		return err
 	}
@@ -408,6 +404,9 @@ func (s *step) receiveFirst(e transport.Envelope) error {
 		return err
 	}
 	if err := s.archiveOthers(account, opened.Session); err != nil {
+		return err
+	}
+	if err := s.supersede(account, device.Seq); err != nil {
 		return err
 	}
 	if err := s.saveDelta(first.ID, opened.Delta); err != nil {
@@ -446,26 +445,32 @@ func helloLog(first *ratchet.First) (*identity.Log, error) {
 
 // verifyHello checks that the sender of a first message is a device that its
 // account has authorised, and learns the account's log.
-func (s *step) verifyHello(first *ratchet.First) (identity.Account, error) {
+func (s *step) verifyHello(first *ratchet.First) (a identity.Account, d identity.AuthorizedDevice, err error) {
 	log, err := helloLog(first)
 	if err != nil {
-		return identity.Account{}, err
+		return a, d, err
 	}
-	account := log.Account()
-	if account == s.c.me.account {
-		return account, identity.ErrOtherAccount
+	a = log.Account()
+	if a == s.c.me.account {
+		return a, d, identity.ErrOtherAccount
 	}
 	if log, err = s.learnLog(log); err != nil {
-		return account, err
+		return a, d, err
 	}
-	device, err := log.Device(first.From.Dev, s.now)
-	if err != nil {
-		return account, err
+	if d, err = log.Device(first.From.Dev, s.now); err != nil {
+		return a, d, err
 	}
-	if !device.DHKey.Equal(first.From.IK) || !device.SigningKey.Equal(first.From.SK) {
-		return account, identity.ErrUnknownDevice
+	if !d.DHKey.Equal(first.From.IK) || !d.SigningKey.Equal(first.From.SK) {
+		return a, d, identity.ErrUnknownDevice
 	}
-	return account, nil
+	return a, d, nil
+}
+
+// met reports whether an account was written to in a pair, or has written.
+func (s *step) met(a identity.Account) (bool, error) {
+	var n int
+	err := s.QueryRow(`SELECT (SELECT COUNT(*) FROM order_out WHERE conv = ?) + (SELECT COUNT(*) FROM sessions WHERE acct = ?)`, pairConv(a), a.Bytes()).Scan(&n)
+	return n > 0, err
 }
 
 // errCrowded is for a stranger when there are too many. What it has sent is not
@@ -475,10 +480,10 @@ var errCrowded = errors.New("parley: too many strangers")
 // admit bounds the accounts that this client never wrote to and that have a
 // session with it: making accounts costs nothing.
 func (s *step) admit(a identity.Account) error {
-	var known, strangers int
-	if err := s.QueryRow(`SELECT (SELECT COUNT(*) FROM order_out WHERE conv = ?) + (SELECT COUNT(*) FROM sessions WHERE acct = ?)`, pairConv(a), a.Bytes()).Scan(&known); known > 0 || err != nil {
+	if met, err := s.met(a); err != nil || met {
 		return err
 	}
+	var strangers int
 	if s.now.Sub(s.c.strangersSince) >= strangersEvery {
 		s.c.strangersSince, s.c.strangersNew = s.now, 0
 	}

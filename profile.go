@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -35,11 +36,21 @@ func NewKeyFile(path string) error { return store.NewKeyFile(path) }
 type InitOptions struct {
 	Dir    string
 	Unlock Unlock
-	// Wallet signs once, to authorise the new device. It is not kept.
+	// Wallet signs once, to authorise the new device, or more often with
+	// Replace. It is not kept.
 	Wallet identity.Wallet
 	// Name is the account's own ENS name, if it has one. It is shown and not
 	// relied on.
 	Name string
+	// Network and Bootstrap say whom to ask about devices that the account had
+	// before, as in Options: the new one goes on with their log. Without
+	// Bootstrap the account is taken to be new; if it is not, those who know the
+	// earlier devices are warned of a conflict and do not take to the new one.
+	Network   string
+	Bootstrap []string
+	// Replace revokes all earlier devices, which are lost. The wallet signs for
+	// each.
+	Replace bool
 	// DeviceName is at most 64 printable ASCII characters, "parley" if empty.
 	DeviceName string
 	// FastKDF makes unlocking cheap, for tests.
@@ -61,8 +72,8 @@ const scopeDevice = "device"
 
 // Init makes a profile: a device with keys of its own, authorised by the
 // wallet, in a new encrypted database. It returns store.ErrExists, wrapped,
-// for a folder that has a profile already, and whatever the wallet returns;
-// then nothing was made. A crash leaves either the whole profile or none, and
+// for a folder that has a profile already, ErrNobody, ErrLog for a log that is
+// frozen by a conflict, and whatever the wallet returns; then nothing was made. A crash leaves either the whole profile or none, and
 // what is left of none does not hinder the next Init.
 func Init(ctx context.Context, o InitOptions) (Info, error) {
 	if o.DeviceName == "" {
@@ -80,11 +91,30 @@ func Init(ctx context.Context, o InitOptions) (Info, error) {
 		return Info{}, err
 	}
 	account := identity.KeyAccount(o.Wallet.Address())
-	log, err := identity.AuthorizeDevice(ctx, identity.NewLog(account), o.Wallet, device, identity.Authorization{Name: o.DeviceName})
-	if err != nil {
+	log := identity.NewLog(account)
+	if len(o.Bootstrap) > 0 {
+		if log, err = earlierLog(ctx, account, o.Network, o.Bootstrap); err != nil {
+			return Info{}, err
+		}
+	}
+	now := time.Now()
+	if o.Replace {
+		for _, d := range log.Devices(now) {
+			if log, err = identity.RevokeDevice(ctx, log, o.Wallet, d.SigningKey, identity.ReasonLost, now, false); err != nil {
+				return Info{}, fmt.Errorf("parley: revoke device %q: %w", d.Name, err)
+			}
+		}
+	}
+	log, err = identity.AuthorizeDevice(ctx, log, o.Wallet, device, identity.Authorization{Name: o.DeviceName})
+	var conflict *identity.ConflictError
+	switch {
+	case errors.As(err, &conflict):
+		return Info{}, fmt.Errorf("%w: %w", ErrLog, err)
+	case err != nil:
 		return Info{}, fmt.Errorf("parley: authorise this device: %w", err)
 	}
-	me := self{account: account, device: device, log: log, link: log.Devices(time.Now())[0].Link, name: o.Name}
+	devices := log.Devices(now)
+	me := self{account: account, device: device, log: log, link: devices[len(devices)-1].Link, name: o.Name}
 	rand.Read(me.inbox[:])
 	db, err := store.Create(o.Dir, o.Unlock, schema(), &store.Options{FastKDF: o.FastKDF, Fill: me.save})
 	if err != nil {

@@ -82,14 +82,15 @@ func (c *Client) receive(ctx context.Context, p transport.Parked) bool {
 			return false
 		}
 	}
-	if r.kind == routeFirst && c.node != nil && c.unnamed(ctx, p) {
-		return false
+	if r.kind == routeFirst {
+		return c.receiveFirst(ctx, p)
 	}
-	return c.read(ctx, r, p)
+	return c.read(ctx, r, nil, p)
 }
 
-// read takes an envelope whose owner is known.
-func (c *Client) read(ctx context.Context, r route, p transport.Parked) bool {
+// read takes an envelope whose owner is known; first is what it is if it is a
+// first message.
+func (c *Client) read(ctx context.Context, r route, first *ratchet.First, p transport.Parked) bool {
 	fresh := false
 	err := c.step(ctx, func(s *step) error {
 		seen, err := s.seenBefore(p.Envelope)
@@ -99,7 +100,7 @@ func (c *Client) read(ctx context.Context, r route, p transport.Parked) bool {
 		fresh = true
 		switch r.kind {
 		case routeFirst:
-			return s.receiveFirst(p.Envelope)
+			return s.receiveFirst(first, p.Envelope)
 		case routeSession:
 			if session := c.sessions[r.session]; session != nil {
 				return s.receiveOn(session, p.Envelope, ratchet.Tag(p.Envelope.Tag), p.Envelope.Body)
@@ -109,20 +110,28 @@ func (c *Client) read(ctx context.Context, r route, p transport.Parked) bool {
 			return s.receiveEpoch(r, p.Envelope)
 		}
 	})
-	switch {
-	case err == nil:
+	if err == nil {
 		return fresh
-	case ctx.Err() != nil || errors.Is(err, ErrClosed):
+	}
+	if ctx.Err() == nil {
+		c.undelivered(err)
+	}
+	return false
+}
+
+// undelivered counts an envelope that was not read, by the reason.
+func (c *Client) undelivered(err error) {
+	switch {
+	case errors.Is(err, ErrClosed):
 	case errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrFull):
 		c.log.Error("receive", "err", err)
-	case errors.Is(err, errHeldFull) || errors.Is(err, errCrowded):
+	case errors.Is(err, errHeldFull) || errors.Is(err, errCrowded) || errors.Is(err, errFirsts):
 		c.dropped.deferred.Add(1)
 		c.log.Debug("deferred", "err", err)
 	default:
 		c.dropped.undecryptable.Add(1)
 		c.log.Debug("dropped", "err", err)
 	}
-	return false
 }
 
 // content reads what a message says. Of what cannot be read, because it is
@@ -245,7 +254,7 @@ func (c *Client) TryOpen(ctx context.Context, envelope []byte) error {
 			return nil
 		}
 	}
-	if _, err := ratchet.PeekFirst(c.ratchetSelf(), c.me.device.DH, c.me.inbox, ratchet.Message{Tag: ratchet.Tag(e.Tag), Body: e.Body}, now); err == nil {
+	if _, err := c.peekFirst(e, now); err == nil {
 		return nil
 	}
 	return ErrNoKey

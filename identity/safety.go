@@ -38,15 +38,8 @@ var ErrSafetyMismatch = errors.New("identity: the safety codes do not match")
 // It covers devices outside their time of validity: two people whose clocks
 // differ see the same digits.
 func (l *Log) fingerprint() [fingerprintSize]byte {
-	keys := make([][]byte, 0, len(l.devices))
-	for _, d := range l.devices {
-		keys = append(keys, append(d.SigningKey.Bytes(), d.DHKey.Bytes()...))
-	}
-	slices.SortFunc(keys, func(a, b []byte) int {
-		return bytes.Compare(a[:secp.PublicKeySize], b[:secp.PublicKeySize])
-	})
 	m := l.account.append(wire.AppendLP(nil, []byte("parley/1 safety")))
-	m = append(m, bytes.Join(keys, nil)...)
+	m = append(m, l.deviceKeys()...)
 
 	h := sha512.Sum512(m)
 	buf := make([]byte, sha512.Size+len(m))
@@ -56,6 +49,25 @@ func (l *Log) fingerprint() [fingerprintSize]byte {
 		h = sha512.Sum512(buf)
 	}
 	return [fingerprintSize]byte(h[:])
+}
+
+// deviceKeys is what a fingerprint covers: the signing key and DH key of each
+// device, sorted by signing key.
+func (l *Log) deviceKeys() []byte {
+	keys := make([][]byte, 0, len(l.devices))
+	for _, d := range l.devices {
+		keys = append(keys, append(d.SigningKey.Bytes(), d.DHKey.Bytes()...))
+	}
+	slices.SortFunc(keys, func(a, b []byte) int {
+		return bytes.Compare(a[:secp.PublicKeySize], b[:secp.PublicKeySize])
+	})
+	return bytes.Join(keys, nil)
+}
+
+// SafetyChanged reports whether safety numbers with an account differ between two
+// of its logs.
+func SafetyChanged(before, after *Log) bool {
+	return !bytes.Equal(before.deviceKeys(), after.deviceKeys())
 }
 
 // SafetyNumber returns the 60 digits, in 12 groups of 5 with spaces between,

@@ -33,6 +33,8 @@ type backend interface {
 	Group(ctx context.Context, group string) (parley.Group, error)
 	Connect(ctx context.Context, addrs ...string) error
 	SafetyNumber(ctx context.Context, peer string) (string, error)
+	SafetyCode(ctx context.Context, peer string) ([]byte, error)
+	CheckSafetyCode(ctx context.Context, peer string, code []byte) error
 	AcceptPin(ctx context.Context, name string) error
 	Subscribe(context.Context, parley.Cursor) iter.Seq2[parley.Event, error]
 	Close() error

@@ -96,10 +96,12 @@ var faults = []fault{
 	{402, "no_resolver", parley.ErrNoResolver},
 	{403, "no_record", parley.ErrNoRecord},
 	{404, "cannot_listen", transport.ErrListen},
+	{409, "nobody", parley.ErrNobody},
 	{208, "bad_network", transport.ErrNetwork},
 	{209, "bad_peer_address", transport.ErrAddress},
 	{210, "bad_rpc_url", identity.ErrRPCURL},
 	{807, "name_changed", errPinChanged},
+	{823, "safety_mismatch", identity.ErrSafetyMismatch},
 	{809, "log_conflict", parley.ErrLog},
 
 	{801, "self", parley.ErrSelf},

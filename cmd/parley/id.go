@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -8,26 +9,39 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/parley-im/parley"
+	"github.com/parley-im/parley/identity"
 )
 
 func (a *app) idCommand() *cobra.Command {
 	var qr bool
+	var check string
 	cmd := &cobra.Command{
 		Use:   "id [PEER]",
 		Short: "Show who you are, and the safety number with a peer",
 		Long: `Id shows the account's address and name, its devices and the peer id of this
 one. With a peer it also shows the safety number: 60 digits that both of you see,
-to be compared by voice or face to face.`,
+to be compared by voice or face to face. --qr shows the same as a code for the peer
+to scan, and --check takes what the peer's code says. The number changes when one of
+you adds or revokes a device; an alert tells of it.`,
 		Example: `  parley id
   parley id bob.eth
-  parley id --qr`,
+  parley id --qr
+  parley id bob.eth --check parley-safety:01f3…`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	cmd.Flags().BoolVar(&qr, "qr", false, "show the address as a QR code")
+	cmd.Flags().BoolVar(&qr, "qr", false, "show the address, or with a peer the safety code, as a QR code")
+	cmd.Flags().StringVar(&check, "check", "", "compare what the QR code on the peer's screen says")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		need := local
 		if len(args) > 0 {
 			need = online
+		}
+		theirs, err := parseSafetyCode(check)
+		switch {
+		case err != nil:
+			return err
+		case theirs != nil && len(args) == 0:
+			return usagef("say whose code it is: parley id PEER --check CODE")
 		}
 		b, err := a.open(cmd.Context(), need)
 		if err != nil {
@@ -42,22 +56,57 @@ to be compared by voice or face to face.`,
 			parley.Info
 			Peer         string `json:"peer,omitempty"`
 			SafetyNumber string `json:"safetyNumber,omitempty"`
+			SafetyCode   string `json:"safetyCode,omitempty"` // for the peer to scan
+			Verified     bool   `json:"verified,omitempty"`   // with --check
 		}{Info: withLists(info)}
+		scan := info.Address
 		if len(args) > 0 {
 			out.Peer = args[0]
 			if out.SafetyNumber, err = b.SafetyNumber(cmd.Context(), args[0]); err != nil {
 				return err
 			}
+			code, err := b.SafetyCode(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			out.SafetyCode = safetyScheme + hex.EncodeToString(code)
+			scan = out.SafetyCode
 		}
-		if err := a.print(out, idText(info, out.Peer, out.SafetyNumber)); err != nil {
+		if theirs != nil {
+			if err := b.CheckSafetyCode(cmd.Context(), args[0], theirs); err != nil {
+				return err
+			}
+			out.Verified = true
+		}
+		text := idText(info, out.Peer, out.SafetyNumber)
+		if out.Verified {
+			text += "    the same at both ends\n"
+		}
+		if err := a.print(out, text); err != nil {
 			return err
 		}
 		if qr && !a.json {
-			qrterminal.GenerateHalfBlock(info.Address, qrterminal.M, a.out)
+			qrterminal.GenerateHalfBlock(scan, qrterminal.M, a.out)
 		}
 		return nil
 	}
 	return cmd
+}
+
+// safetyScheme begins what a QR code of a safety code says; hex digits follow.
+const safetyScheme = "parley-safety:"
+
+// parseSafetyCode reads what a QR code says; nil for nothing.
+func parseSafetyCode(s string) ([]byte, error) {
+	if s == "" {
+		return nil, nil
+	}
+	digits, ok := strings.CutPrefix(s, safetyScheme)
+	code, err := hex.DecodeString(digits)
+	if !ok || err != nil || len(code) != identity.SafetyCodeSize {
+		return nil, usagef("--check takes what the code on the peer's screen says: %s and %d hex digits", safetyScheme, 2*identity.SafetyCodeSize)
+	}
+	return code, nil
 }
 
 // withLists makes lists that are empty be so in JSON, and not null.

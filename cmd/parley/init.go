@@ -17,7 +17,7 @@ import (
 func (a *app) initCommand() *cobra.Command {
 	var (
 		keystore, keystorePassphrase, key, out, name, device string
-		fresh                                                bool
+		fresh, replace                                       bool
 	)
 	cmd := &cobra.Command{
 		Use:   "init [--keystore F | --key F | --new [--out F]]",
@@ -26,6 +26,10 @@ func (a *app) initCommand() *cobra.Command {
 database, and has the account's key sign, once, that the device may speak for it.
 The account's own key is not kept.
 
+An account that had a profile before, on another device or on one that is lost,
+goes on with what its contacts know: say with --bootstrap who can be asked about
+it. --replace revokes the devices it had; their messages go to the new one.
+
 The account is that of a keystore file (version 3, of geth, clef, ethers and
 others), of a private key in hex, or a new one, whose keystore file is written to
 the profile's folder or to --out. Its passphrase is asked for at the terminal, or
@@ -33,7 +37,8 @@ read from --keystore-passphrase-file; a new keystore gets the profile's
 passphrase if it has one and no other is given.`,
 		Example: `  parley init --new --name alice.eth
   parley init --keystore ~/.ethereum/keystore/UTC--2026-01-01T00-00-00Z--52b7…
-  parley init --key account.hex --key-file profile.key`,
+  parley init --key account.hex --key-file profile.key
+  parley init --key account.hex --replace --bootstrap /ip4/…/udp/…/quic-v1/p2p/…`,
 		Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
@@ -43,11 +48,19 @@ passphrase if it has one and no other is given.`,
 	flags.BoolVar(&fresh, "new", false, "make a new account (the default)")
 	flags.StringVar(&out, "out", "", "where a new account's keystore file goes")
 	flags.StringVar(&name, "name", "", "the account's ENS name")
+	flags.BoolVar(&replace, "replace", false, "revoke the account's earlier devices, which are lost")
 	flags.StringVar(&device, "device-name", "", "what to call this device (default its host name)")
 
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if keystore != "" && key != "" || (keystore != "" || key != "") && (fresh || out != "") {
 			return usagef("say one of --keystore, --key and --new (to which --out belongs)")
+		}
+		bootstrap := a.list(a.bootstrap, "PARLEY_BOOTSTRAP")
+		if keystore == "" && key == "" {
+			bootstrap = nil // a new account has no earlier devices
+		}
+		if replace && bootstrap == nil {
+			return usagef("--replace needs the --keystore or --key of an account, and --bootstrap to ask about its devices")
 		}
 		dir, err := a.dir()
 		if err != nil {
@@ -105,6 +118,7 @@ passphrase if it has one and no other is given.`,
 		done := a.progress("Making the profile")
 		info, err := parley.Init(cmd.Context(), parley.InitOptions{
 			Dir: dir, Unlock: unlock, Wallet: wallet, Name: name, DeviceName: device, FastKDF: fastKDF,
+			Network: a.or(a.network, "PARLEY_NETWORK"), Bootstrap: bootstrap, Replace: replace,
 		})
 		done()
 		if err != nil {

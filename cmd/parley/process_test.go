@@ -41,6 +41,7 @@ type person struct {
 	dir       string
 	address   identity.Address
 	bootstrap []string
+	listen    string
 
 	mu  sync.Mutex
 	cmd *exec.Cmd // the daemon, nil while it is down
@@ -58,14 +59,14 @@ type upLine struct {
 // env is the environment of a person's processes.
 func (p *person) env() []string {
 	return append(os.Environ(), "PARLEY_PASSPHRASE=correct horse", "PARLEY_PROFILE="+p.dir,
-		"PARLEY_RPC="+p.w.chain.URL(), "PARLEY_NETWORK=test", "PARLEY_LISTEN=/ip4/127.0.0.1/udp/0/quic-v1",
+		"PARLEY_RPC="+p.w.chain.URL(), "PARLEY_NETWORK=test", "PARLEY_LISTEN="+p.listen,
 		"PARLEY_BOOTSTRAP="+strings.Join(p.bootstrap, ","))
 }
 
 // join makes a profile whose account has a name on the chain.
 func (w *world) join(name string, bootstrap ...string) *person {
 	w.t.Helper()
-	p := &person{w: w, name: name, dir: filepath.Join(w.t.TempDir(), "p"), bootstrap: bootstrap}
+	p := &person{w: w, name: name, dir: filepath.Join(w.t.TempDir(), "p"), bootstrap: bootstrap, listen: "/ip4/127.0.0.1/udp/0/quic-v1"}
 	var made parley.Info
 	if err := json.Unmarshal(p.run("init", "--new", "--name", name, "--json"), &made); err != nil {
 		w.t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"net"
 	"time"
 
 	"github.com/ethereum/go-ethereum/rpc"
@@ -12,7 +13,29 @@ import (
 )
 
 // remote is the client of a daemon, over its socket.
-type remote struct{ rpc *rpc.Client }
+type remote struct {
+	rpc  *rpc.Client
+	conn *socketConn
+}
+
+// socketConn is a connection to a daemon that tells when it is over.
+type socketConn struct {
+	net.Conn
+	alive context.Context // done once nothing more can be read
+	over  context.CancelFunc
+}
+
+func (c *socketConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.over()
+	}
+	return n, err
+}
+
+// lastWords is how long what was read before the end of a connection may take to
+// be understood.
+const lastWords = 200 * time.Millisecond
 
 // dialDaemon connects to the daemon of a profile. It fails at once when there
 // is none.
@@ -23,27 +46,53 @@ func dialDaemon(ctx context.Context, dir string) (*remote, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	c, err := rpc.DialIPC(ctx, path)
+	var d net.Dialer
+	socket, err := d.DialContext(ctx, "unix", path)
 	if err != nil {
 		return nil, err
 	}
-	return &remote{c}, nil
+	conn := &socketConn{Conn: socket}
+	conn.alive, conn.over = context.WithCancel(context.Background())
+	c, err := rpc.DialIO(ctx, conn, conn)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &remote{c, conn}, nil
 }
 
 // Close hangs up.
 func (r *remote) Close() error {
+	err := r.conn.Close() // first: the other waits until nothing more is read
 	r.rpc.Close()
-	return nil
+	return err
+}
+
+// whileAlive runs a call, and ends it after the connection does: the client
+// beneath waits for ever for an answer to what it has sent into a connection that
+// it knew to be over.
+func (r *remote) whileAlive(ctx context.Context, f func(context.Context) error) error {
+	callCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.conn.alive, func() { time.AfterFunc(lastWords, cancel) })()
+	err := f(callCtx)
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return &messageError{errDaemonGone.Error(), errDaemonGone}
+	}
+	return incoming(err)
 }
 
 func call[T any](ctx context.Context, r *remote, method string, params ...any) (T, error) {
 	var result T
-	err := r.rpc.CallContext(ctx, &result, namespace+"_"+method, params...)
-	return result, incoming(err)
+	err := r.whileAlive(ctx, func(ctx context.Context) error {
+		return r.rpc.CallContext(ctx, &result, namespace+"_"+method, params...)
+	})
+	return result, err
 }
 
 func (r *remote) do(ctx context.Context, method string, params ...any) error {
-	return incoming(r.rpc.CallContext(ctx, nil, namespace+"_"+method, params...))
+	return r.whileAlive(ctx, func(ctx context.Context) error {
+		return r.rpc.CallContext(ctx, nil, namespace+"_"+method, params...)
+	})
 }
 
 func (r *remote) Info(ctx context.Context) (parley.Info, error) {
@@ -150,6 +199,14 @@ func (r *remote) SafetyNumber(ctx context.Context, peer string) (string, error) 
 	return call[string](ctx, r, "safetyNumber", peer)
 }
 
+func (r *remote) SafetyCode(ctx context.Context, peer string) ([]byte, error) {
+	return call[[]byte](ctx, r, "safetyCode", peer)
+}
+
+func (r *remote) CheckSafetyCode(ctx context.Context, peer string, code []byte) error {
+	return r.do(ctx, "checkSafetyCode", peer, code)
+}
+
 func (r *remote) AcceptPin(ctx context.Context, name string) error {
 	return r.do(ctx, "acceptPin", name)
 }
@@ -160,9 +217,13 @@ func (r *remote) Subscribe(ctx context.Context, after parley.Cursor) iter.Seq2[p
 	return func(yield func(parley.Event, error) bool) {
 		for {
 			ch := make(chan notice, 256)
-			sub, err := r.rpc.Subscribe(ctx, namespace, ch, "events", after)
+			var sub *rpc.ClientSubscription
+			err := r.whileAlive(ctx, func(ctx context.Context) (err error) {
+				sub, err = r.rpc.Subscribe(ctx, namespace, ch, "events", after)
+				return err
+			})
 			if err != nil {
-				yield(parley.Event{}, incoming(err))
+				yield(parley.Event{}, err)
 				return
 			}
 			for overflow := false; !overflow; {

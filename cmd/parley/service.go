@@ -203,6 +203,17 @@ func (s *service) SafetyNumber(ctx context.Context, peer string) (string, error)
 	return number, outgoing(err)
 }
 
+// SafetyCode is parley_safetyCode.
+func (s *service) SafetyCode(ctx context.Context, peer string) ([]byte, error) {
+	code, err := s.c.SafetyCode(ctx, peer)
+	return code, outgoing(err)
+}
+
+// CheckSafetyCode is parley_checkSafetyCode.
+func (s *service) CheckSafetyCode(ctx context.Context, peer string, code []byte) error {
+	return outgoing(s.c.CheckSafetyCode(ctx, peer, code))
+}
+
 // AcceptPin is parley_acceptPin.
 func (s *service) AcceptPin(ctx context.Context, name string) error {
 	return outgoing(s.c.AcceptPin(ctx, name))

@@ -464,3 +464,39 @@ func TestPlainProtocol(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// TestCallAfterTheEnd: a call whose words still find their way to a daemon that
+// says nothing any more ends, and not with the caller's patience.
+func TestCallAfterTheEnd(t *testing.T) {
+	dir := t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(dir, socketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	accepted := make(chan *net.UnixConn, 1)
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			accepted <- c.(*net.UnixConn)
+		}
+	}()
+	r, err := dialDaemon(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	daemon := <-accepted
+	defer daemon.Close()
+	if err := daemon.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	<-r.conn.alive.Done()
+	if _, err := r.Info(t.Context()); !errors.Is(err, errDaemonGone) {
+		t.Errorf("a call: %v", err)
+	}
+	for _, err := range r.Subscribe(t.Context(), 0) {
+		if !errors.Is(err, errDaemonGone) {
+			t.Errorf("a subscription: %v", err)
+		}
+	}
+}
