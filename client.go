@@ -67,9 +67,9 @@ type Client struct {
 	// mu serialises the protocol: a step reads state, changes it in one
 	// transaction of db, and then updates what is below.
 	mu          sync.Mutex
-	sessions    map[ratchet.ID]*ratchet.Session // all of them
-	groups      map[string]*group               // the active ones, by group id
-	heads       map[groups.CID]string           // their ids, by the epoch they are in
+	sessions    map[ratchet.ID]*resident // those in memory
+	groups      map[string]*group        // the active ones, by group id
+	heads       map[groups.CID]string    // their ids, by the epoch they are in
 	past        map[groups.CID]*groups.Past
 	reading     map[streamKey]uint64           // how far the index has each stream: its lowest missing number
 	proposals   map[string]*proposals          // of the groups that this client commits in
@@ -127,7 +127,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		wakeNames:    make(chan struct{}, 1),
 		published:    map[peer.ID]bool{},
 		entrusted:    map[peer.ID]bool{},
-		sessions:     map[ratchet.ID]*ratchet.Session{},
+		sessions:     map[ratchet.ID]*resident{},
 		groups:       map[string]*group{},
 		heads:        map[groups.CID]string{},
 		past:         map[groups.CID]*groups.Past{},
@@ -256,7 +256,8 @@ type step struct {
 	c     *Client
 	now   time.Time
 	after []func()
-	event bool // an event was written
+	woken map[ratchet.ID]*ratchet.Session // were idle until this step
+	event bool                            // an event was written
 }
 
 // view runs fn on a snapshot, beside the steps.
@@ -293,6 +294,9 @@ func (c *Client) stepLocked(ctx context.Context, fn func(*step) error) error {
 		return errors.Join(err, note)
 	}
 	if err != nil {
+		for _, session := range s.woken {
+			session.Erase()
+		}
 		return err
 	}
 	for _, f := range s.after {

@@ -342,7 +342,7 @@ func TestSkippedKeysLeaveTheIndex(t *testing.T) {
 	for id = range alice.sessions {
 	}
 	before := bob.index.Len()
-	session := alice.sessions[id]
+	session := alice.sessions[id].Session
 	for i := range 4 {
 		var m ratchet.Message
 		for range skip {
@@ -362,7 +362,7 @@ func TestSkippedKeysLeaveTheIndex(t *testing.T) {
 		}
 		// Far ahead of the window, as it is found by who looks for it.
 		if err := bob.step(t.Context(), func(s *step) error {
-			return s.receiveOn(bob.sessions[id], e, m.Tag, m.Body)
+			return s.receiveOn(bob.sessions[id].Session, e, m.Tag, m.Body)
 		}); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}

@@ -180,19 +180,8 @@ func (s *step) requeue(id ratchet.ID) error {
 
 // dropSessions drops the sessions that a query finds.
 func (s *step) dropSessions(query string, args ...any) error {
-	rows, err := s.Query(query, args...)
+	ids, err := s.sessionIDs(query, args...)
 	if err != nil {
-		return err
-	}
-	var ids []ratchet.ID
-	for rows.Next() {
-		var id ratchet.ID
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		ids = append(ids, id)
-	}
-	if err := rows.Err(); err != nil {
 		return err
 	}
 	for _, id := range ids {

@@ -196,7 +196,7 @@ func TestUnknownContentHoldsUpNothing(t *testing.T) {
 	bob.after(0, func(s *step) error {
 		for id, session := range bob.sessions {
 			b := unknown(MessageID{2}, 2)
-			err := s.receivePair(session, transport.Envelope{Body: b}, b)
+			err := s.receivePair(session.Session, transport.Envelope{Body: b}, b)
 			s.then(func() {
 				if acks := bob.acks[alice.account()]; !slices.Contains(acks, MessageID{2}) {
 					t.Errorf("what %x brought is not acknowledged: %v", id[:4], acks)

@@ -542,7 +542,7 @@ func (s *step) expire() error {
 		FROM history WINDOW w AS (ORDER BY stored DESC, tag ROWS UNBOUNDED PRECEDING)) WHERE n > ? OR bytes > ?)`, historyMax, historyBytes); err != nil {
 		return err
 	}
-	for _, expire := range []func() error{s.releaseOverdue, s.loadPrekeys, s.expireSessions, s.heal, s.expireEpochs} {
+	for _, expire := range []func() error{s.releaseOverdue, s.loadPrekeys, s.expireSessions, func() error { return s.rest(maxResident) }, s.heal, s.expireEpochs} {
 		if err := expire(); err != nil {
 			return err
 		}

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// pairWindow is how many messages of a chain the index expects.
-	pairWindow = 128
 	// maxUnacked is how many messages to one contact are on their way at a
 	// time. It is below ratchet.MaxSkip, so that a contact who was away can
 	// read whichever of them arrives first.
@@ -48,74 +46,11 @@ func (c *Client) ratchetSelf() ratchet.Identity {
 	}
 }
 
-// loadSessions reads every session and what is skipped, and fills the index.
-func (s *step) loadSessions() error {
-	rows, err := s.Query(`SELECT id, sealed FROM sessions`)
-	if err != nil {
-		return err
-	}
-	for rows.Next() {
-		var id ratchet.ID
-		var sealed []byte
-		if err := rows.Scan(&id, &sealed); err != nil {
-			return err
-		}
-		b, err := s.UnsealKey(sessionScope(id), sessionPlace(id), sealed)
-		if err != nil {
-			return err
-		}
-		session, err := ratchet.ParseSession(b.Bytes())
-		b.Erase()
-		if err != nil {
-			return fmt.Errorf("%w: session: %w", store.ErrCorrupt, err)
-		}
-		s.then(func() { s.c.setSession(nil, session) })
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	if rows, err = s.Query(`SELECT session, tag FROM skipped`); err != nil {
-		return err
-	}
-	for rows.Next() {
-		var id ratchet.ID
-		var tag ratchet.Tag
-		if err := rows.Scan(&id, &tag); err != nil {
-			return err
-		}
-		s.then(func() { s.c.expect(route{kind: routeSession, session: id}, transport.Tag(tag)) })
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	s.then(s.c.expectFirsts)
-	return nil
-}
-
 // expectFirsts makes the index expect first messages, of this week and of those
 // whose prekeys are still kept.
 func (c *Client) expectFirsts() {
 	for _, tag := range ratchet.FirstTags(c.me.inbox, time.Now()) {
 		c.expect(route{kind: routeFirst}, transport.Tag(tag))
-	}
-}
-
-// setSession puts a session into memory and its tags into the index, in place
-// of the state it had before. Held: c.mu.
-func (c *Client) setSession(old, session *ratchet.Session) {
-	id := session.ID()
-	c.sessions[id] = session
-	var add, drop []ratchet.TagEntry
-	if old == nil {
-		add = session.ReceiveTags(pairWindow)
-	} else {
-		add, drop = session.TagDiff(old, pairWindow)
-	}
-	for _, t := range drop {
-		c.index.Remove(transport.Tag(t.Tag))
-	}
-	for _, t := range add {
-		c.expect(route{kind: routeSession, session: id}, transport.Tag(t.Tag))
 	}
 }
 
@@ -145,7 +80,7 @@ func (s *step) saveSession(old, session *ratchet.Session) error {
 		return err
 	}
 	s.then(func() {
-		s.c.setSession(old, session)
+		s.c.setSession(old, session, s.now)
 		if old != nil {
 			old.Erase()
 		}
@@ -156,7 +91,7 @@ func (s *step) saveSession(old, session *ratchet.Session) error {
 // sending returns the session on which to write to an account, nil if there is
 // none: of those with its latest device the one both sides prefer.
 func (s *step) sending(a identity.Account) (*ratchet.Session, error) {
-	rows, err := s.Query(`SELECT id FROM sessions WHERE acct = ? AND archived IS NULL`, a.Bytes())
+	ids, err := s.sessionIDs(`SELECT id FROM sessions WHERE acct = ? AND archived IS NULL`, a.Bytes())
 	if err != nil {
 		return nil, err
 	}
@@ -166,14 +101,10 @@ func (s *step) sending(a identity.Account) (*ratchet.Session, error) {
 	}
 	var best *ratchet.Session
 	var bestSeq uint64
-	for rows.Next() {
-		var id ratchet.ID
-		if err := rows.Scan(&id); err != nil {
+	for _, id := range ids {
+		session, err := s.session(id)
+		if err != nil {
 			return nil, err
-		}
-		session := s.c.sessions[id]
-		if session == nil {
-			continue
 		}
 		device, err := log.Device(session.Peer().Dev, s.now)
 		if err != nil {
@@ -186,7 +117,7 @@ func (s *step) sending(a identity.Account) (*ratchet.Session, error) {
 			best = ratchet.Preferred(best, session)
 		}
 	}
-	return best, rows.Err()
+	return best, nil
 }
 
 // initiate starts a session from a record that was fetched just now.
@@ -348,20 +279,12 @@ func (s *step) dropSession(id ratchet.ID) error {
 	if err := s.dropSkipped(`SELECT session, tag FROM skipped WHERE session = ?`, id); err != nil {
 		return err
 	}
-	if _, err := s.Exec(`DELETE FROM sessions WHERE id = ?`, id); err != nil {
-		return err
+	for _, query := range []string{`DELETE FROM idle_tags WHERE session = ?`, `DELETE FROM sessions WHERE id = ?`} {
+		if _, err := s.Exec(query, id); err != nil {
+			return err
+		}
 	}
-	s.then(func() {
-		session := s.c.sessions[id]
-		if session == nil {
-			return
-		}
-		for _, t := range session.ReceiveTags(pairWindow) {
-			s.c.index.Remove(transport.Tag(t.Tag))
-		}
-		session.Erase()
-		delete(s.c.sessions, id)
-	})
+	s.forget(id)
 	if !s.HasScope(sessionScope(id)) { // put back to a state from before it was dropped
 		return nil
 	}
@@ -371,7 +294,9 @@ func (s *step) dropSession(id ratchet.ID) error {
 // receiveFirst takes a message that begins a session, or comes before the
 // sender knows that it has been answered.
 func (s *step) receiveFirst(first *ratchet.First, e transport.Envelope) error {
-	if session := s.c.sessions[first.ID]; session != nil {
+	if session, err := s.session(first.ID); err != nil {
+		return err
+	} else if session != nil {
 		return s.receiveOn(session, e, first.Message.Tag, first.Message.Body)
 	}
 	var n int
@@ -509,25 +434,22 @@ func (s *step) admit(a identity.Account) error {
 // the other side has lost the preferred session, heal finds out.
 func (s *step) archiveOthers(a identity.Account, session *ratchet.Session) error {
 	peer := session.Peer()
-	rows, err := s.Query(`SELECT id, own FROM sessions WHERE acct = ? AND dev = ? AND archived IS NULL`, a.Bytes(), peer.Dev)
+	const active = `SELECT id FROM sessions WHERE acct = ? AND dev = ? AND archived IS NULL`
+	ids, err := s.sessionIDs(active, a.Bytes(), peer.Dev)
+	if err != nil {
+		return err
+	}
+	own, err := s.sessionIDs(active+` AND own = 1`, a.Bytes(), peer.Dev)
 	if err != nil {
 		return err
 	}
 	best := session
-	var ids []ratchet.ID
-	for rows.Next() {
-		var id ratchet.ID
-		var own bool
-		if err := rows.Scan(&id, &own); err != nil {
+	for _, id := range own {
+		other, err := s.session(id)
+		if err != nil {
 			return err
 		}
-		ids = append(ids, id)
-		if other := s.c.sessions[id]; other != nil && own {
-			best = ratchet.Preferred(best, other)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return err
+		best = ratchet.Preferred(best, other)
 	}
 	for _, id := range ids {
 		if id == best.ID() {

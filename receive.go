@@ -72,6 +72,9 @@ func (c *Client) receiveLoop(ctx context.Context) {
 func (c *Client) receive(ctx context.Context, p transport.Parked) bool {
 	r, ok := c.index.Lookup(p.Envelope.Tag)
 	if !ok {
+		r, ok = c.idleOwner(ctx, p.Envelope.Tag)
+	}
+	if !ok {
 		if c.repeated(ctx, p.Envelope) {
 			return false
 		}
@@ -102,7 +105,9 @@ func (c *Client) read(ctx context.Context, r route, first *ratchet.First, p tran
 		case routeFirst:
 			return s.receiveFirst(first, p.Envelope)
 		case routeSession:
-			if session := c.sessions[r.session]; session != nil {
+			if session, err := s.session(r.session); err != nil {
+				return err
+			} else if session != nil {
 				return s.receiveOn(session, p.Envelope, ratchet.Tag(p.Envelope.Tag), p.Envelope.Body)
 			}
 			return ratchet.ErrDecrypt
@@ -249,10 +254,14 @@ func (c *Client) TryOpen(ctx context.Context, envelope []byte) error {
 			return nil
 		}
 	}
+	in := ratchet.Incoming{Tag: ratchet.Tag(e.Tag), Body: e.Body}
 	for _, session := range c.sessions {
-		if _, err := session.Decrypt(ratchet.Incoming{Tag: ratchet.Tag(e.Tag), Body: e.Body}, now); err == nil || errors.Is(err, ratchet.ErrReplay) {
+		if canOpen(session.Session, in, now) {
 			return nil
 		}
+	}
+	if opens, err := c.tryIdle(ctx, in, now); opens || err != nil {
+		return err
 	}
 	if _, err := c.peekFirst(e, now); err == nil {
 		return nil
