@@ -256,7 +256,7 @@ type step struct {
 	c     *Client
 	now   time.Time
 	after []func()
-	woken map[ratchet.ID]*ratchet.Session // were idle until this step
+	live  map[ratchet.ID]*ratchet.Session // states of sessions that are not in memory yet
 	event bool                            // an event was written
 }
 
@@ -294,7 +294,7 @@ func (c *Client) stepLocked(ctx context.Context, fn func(*step) error) error {
 		return errors.Join(err, note)
 	}
 	if err != nil {
-		for _, session := range s.woken {
+		for _, session := range s.live {
 			session.Erase()
 		}
 		return err

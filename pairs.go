@@ -79,6 +79,7 @@ func (s *step) saveSession(old, session *ratchet.Session) error {
 	if err != nil {
 		return err
 	}
+	s.keepLive(session)
 	s.then(func() {
 		s.c.setSession(old, session, s.now)
 		if old != nil {
@@ -479,6 +480,18 @@ func (s *step) authorised(session *ratchet.Session) error {
 	}
 	_, err = log.Device(peer.Dev, s.now)
 	return err
+}
+
+// receiveSession takes an envelope under a tag that a session expects.
+func (s *step) receiveSession(id ratchet.ID, e transport.Envelope) error {
+	session, err := s.session(id)
+	if err != nil {
+		return err
+	}
+	if session == nil {
+		return ratchet.ErrDecrypt
+	}
+	return s.receiveOn(session, e, ratchet.Tag(e.Tag), e.Body)
 }
 
 // receiveOn takes a message of a session.

@@ -62,8 +62,70 @@ func (c *Client) receiveLoop(ctx context.Context) {
 			if !ok {
 				return
 			}
-			c.receive(ctx, transport.Parked{Envelope: r.Envelope, Shard: r.Shard, From: r.From})
+			all := []transport.Parked{parked(r)}
+			for more := true; more && len(all) < maxTogether; {
+				select {
+				case r, more = <-c.node.Envelopes():
+					if more {
+						all = append(all, parked(r))
+					}
+				default:
+					more = false
+				}
+			}
+			c.receiveAll(ctx, all)
 		}
+	}
+}
+
+func parked(r transport.Received) transport.Parked {
+	return transport.Parked{Envelope: r.Envelope, Shard: r.Shard, From: r.From}
+}
+
+// maxTogether is how many envelopes are read in one transaction.
+const maxTogether = 64
+
+// receiveAll takes envelopes in their order. Those of sessions that follow one
+// another are read in one transaction, which costs as much as one by itself.
+func (c *Client) receiveAll(ctx context.Context, all []transport.Parked) {
+	var together []transport.Parked
+	for _, p := range all {
+		if r, ok := c.index.Lookup(p.Envelope.Tag); ok && r.kind == routeSession {
+			together = append(together, p)
+			continue
+		}
+		c.receiveTogether(ctx, together)
+		together = nil
+		c.receive(ctx, p)
+	}
+	c.receiveTogether(ctx, together)
+}
+
+// receiveTogether reads envelopes of sessions in one transaction. If there is one
+// among them that cannot be read, each is read by itself.
+func (c *Client) receiveTogether(ctx context.Context, all []transport.Parked) {
+	if len(all) > 1 {
+		err := c.step(ctx, func(s *step) error {
+			for _, p := range all {
+				r, _ := c.index.Lookup(p.Envelope.Tag)
+				if seen, err := s.seenBefore(p.Envelope); err != nil {
+					return err
+				} else if seen {
+					continue
+				}
+				if err := s.receiveSession(r.session, p.Envelope); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			return
+		}
+		c.log.Debug("one by one", "err", err)
+	}
+	for _, p := range all {
+		c.receive(ctx, p)
 	}
 }
 
@@ -105,12 +167,7 @@ func (c *Client) read(ctx context.Context, r route, first *ratchet.First, p tran
 		case routeFirst:
 			return s.receiveFirst(first, p.Envelope)
 		case routeSession:
-			if session, err := s.session(r.session); err != nil {
-				return err
-			} else if session != nil {
-				return s.receiveOn(session, p.Envelope, ratchet.Tag(p.Envelope.Tag), p.Envelope.Body)
-			}
-			return ratchet.ErrDecrypt
+			return s.receiveSession(r.session, p.Envelope)
 		default:
 			return s.receiveEpoch(r, p.Envelope)
 		}

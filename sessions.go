@@ -31,15 +31,15 @@ type resident struct {
 	used time.Time
 }
 
-// session returns a session by its id, from memory or, if it was idle, from the
-// database; nil if there is none.
+// session returns a session by its id, as this step has left it so far: from
+// memory or, if it was idle, from the database; nil if there is none.
 func (s *step) session(id ratchet.ID) (*ratchet.Session, error) {
+	if session := s.live[id]; session != nil {
+		return session, nil
+	}
 	if r := s.c.sessions[id]; r != nil {
 		r.used = s.now
 		return r.Session, nil
-	}
-	if session := s.woken[id]; session != nil {
-		return session, nil
 	}
 	var sealed []byte
 	err := s.QueryRow(`SELECT sealed FROM sessions WHERE id = ?`, id).Scan(&sealed)
@@ -59,12 +59,17 @@ func (s *step) session(id ratchet.ID) (*ratchet.Session, error) {
 	if _, err := s.Exec(`DELETE FROM idle_tags WHERE session = ?`, id); err != nil {
 		return nil, err
 	}
-	if s.woken == nil {
-		s.woken = map[ratchet.ID]*ratchet.Session{}
-	}
-	s.woken[id] = session
+	s.keepLive(session)
 	s.then(func() { s.c.setSession(nil, session, s.now) })
 	return session, s.expectSkipped(`SELECT session, tag FROM skipped WHERE session = ?`, id)
+}
+
+// keepLive notes a session's state for the rest of the step.
+func (s *step) keepLive(session *ratchet.Session) {
+	if s.live == nil {
+		s.live = map[ratchet.ID]*ratchet.Session{}
+	}
+	s.live[session.ID()] = session
 }
 
 // sessionIDs returns the ids that a query finds.
@@ -85,7 +90,7 @@ func (s *step) sessionIDs(query string, args ...any) (ids []ratchet.ID, err erro
 
 // forget makes a session that is dropped be in memory no more.
 func (s *step) forget(id ratchet.ID) {
-	delete(s.woken, id)
+	delete(s.live, id)
 	s.then(func() { s.c.dismiss(id) })
 }
 

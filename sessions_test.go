@@ -110,3 +110,44 @@ func TestIdleSessions(t *testing.T) {
 		t.Errorf("%d rows are left", n)
 	}
 }
+
+// Envelopes that come together are read in one transaction, and each as it would
+// be by itself: one that cannot be read takes nothing with it.
+func TestEnvelopesTogether(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.join("alice"), w.join("bob")
+	w.connected(alice, bob)
+	w.meet(alice, bob)
+	w.meet(bob, alice)
+	alice.offline()
+	bob.offline()
+	alice.say("bob.eth", "hello")
+	bob.takesAll(alice.encryptAll())
+	alice.takesAll(bob.encryptAll())
+
+	texts := []string{"one", "two", "three", "four", "five", "six"}
+	for _, text := range texts {
+		bob.say("alice.eth", text)
+	}
+	out := bob.encryptAll()
+	var all []transport.Parked
+	for _, e := range out[len(out)-len(texts):] {
+		all = append(all, transport.Parked{Envelope: e, At: time.Now()})
+	}
+	forged := all[3]
+	forged.Envelope.Body = slices.Clone(forged.Envelope.Body)
+	forged.Envelope.Body[len(forged.Envelope.Body)-1] ^= 1
+
+	alice.receiveAll(t.Context(), []transport.Parked{all[1], all[0], all[0]})
+	if n := alice.count(`SELECT COUNT(DISTINCT at) FROM messages WHERE own = 0`); n != 1 {
+		t.Errorf("two messages are read in %d transactions", n)
+	}
+	alice.receiveAll(t.Context(), []transport.Parked{all[2], forged, all[3], all[4], all[4]})
+	alice.receiveAll(t.Context(), all)
+	if got := alice.shown(); !slices.Equal(got, texts) {
+		t.Errorf("alice reads %q", got)
+	}
+	if d := alice.Dropped(); d != (Dropped{Undecryptable: 1}) {
+		t.Errorf("dropped %+v", d)
+	}
+}
