@@ -250,7 +250,7 @@ func (f *First) Accept(us Identity, ik *secp.PrivateKey, keys Prekeys, appAD []b
 		return nil, err
 	}
 	defer s.Erase()
-	s.created = unix(now)
+	s.begin(now)
 	return s.Decrypt(Incoming{Tag: f.Message.Tag, Body: f.Message.Body, AppAD: appAD}, now)
 }
 

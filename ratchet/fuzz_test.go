@@ -12,6 +12,11 @@ func FuzzParseSession(f *testing.F) {
 	f.Add(a.sessions[id].state)
 	f.Add(b.sessions[id].state)
 	f.Add(a.sessions[a.start(b, "hello")].state)
+	b.expect(offering(a, b, id), "words")
+	f.Add(a.sessions[id].state) // with an open offer
+	f.Add(b.sessions[id].state) // with the peer's key
+	b.send(id, "answer")
+	f.Add(b.sessions[id].state) // with a ciphertext
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s, err := ParseSession(in)
 		if err != nil {
@@ -56,7 +61,8 @@ func FuzzParsePreamble(f *testing.F) {
 
 func FuzzParseHeader(f *testing.F) {
 	f.Add((&header{pn: 1, n: 2}).marshal())
-	f.Add((&header{ext: []ext{{1, []byte("a")}, {2, nil}}}).marshal())
+	f.Add((&header{ext: []ext{{3, []byte("a")}, {4, nil}}}).marshal())
+	f.Add((&header{ext: []ext{{extOffer, make([]byte, offerSize)}, {extAnswer, make([]byte, answerSize)}}}).marshal())
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if h, err := parseHeader(in); err == nil && !bytes.Equal(h.marshal(), in) {
 			t.Fatal("re-encodes differently")
@@ -66,8 +72,12 @@ func FuzzParseHeader(f *testing.F) {
 
 // fuzzPair is made once per process: the fuzzer's inputs are bodies for it.
 var fuzzPair = sync.OnceValues(func() (*device, *Session) {
-	_, b, id := pair(panicTB{})
-	return b, b.load(id)
+	a, b, id := pair(panicTB{})
+	b.send(id, "turn") // so that the peer can begin a chain
+	for range OfferMessages {
+		a.expect(b.send(id, "words"), "words")
+	}
+	return b, b.load(id) // with an open offer
 })
 
 // panicTB is a testing.TB for setups outside a test.
@@ -106,6 +116,9 @@ func FuzzHeader(f *testing.F) {
 	b, s := fuzzPair()
 	f.Add((&header{dh: s.dhr, n: 1}).marshal(), false)
 	f.Add((&header{dh: b.id.IK.Compressed(), pn: 5, n: 1}).marshal(), true)
+	f.Add((&header{dh: b.id.IK.Compressed(), pn: 5, ext: []ext{numberedExt(extAnswer, 1, make([]byte, kemCTSize))}}).marshal(), true)
+	f.Add((&header{dh: s.dhr, n: 1, ext: []ext{numberedExt(extOffer, 1, make([]byte, KEMPublicSize))}}).marshal(), false)
+	s.meter = new(meter)
 	f.Fuzz(func(t *testing.T, plain []byte, next bool) {
 		hk := s.hkr
 		if next {
@@ -117,12 +130,19 @@ func FuzzHeader(f *testing.F) {
 		for i := range 4 {
 			body[nonceSize+i] ^= byte(size >> (8 * (3 - i)))
 		}
-		body = xaead(hk.Bytes()).Seal(body, hn, plain, s.id[:])
-		body = append(body, make([]byte, 40)...)
+		content := make([]byte, 40)
+		body = xaead(hk.Bytes()).Seal(body, hn, plain, headerAD(s.id, content))
+		body = append(body, content...)
 		m := Message{Body: body}
 		if h, err := parseHeader(plain); err == nil {
 			m.Tag = messageTag(tagKey(hk), h.n)
 		}
+		opened := s.meter[countHeader]
+		defer func() {
+			if len(plain) >= headerSize && len(plain) <= headerSize+MaxExt && s.meter[countHeader] != opened+1 {
+				t.Error("the header was not opened")
+			}
+		}()
 		if _, err := s.Decrypt(Incoming{Tag: m.Tag, Body: m.Body}, testTime); err == nil {
 			t.Fatal("content without a key opened")
 		}

@@ -36,7 +36,7 @@ func Initiate(us Identity, ik *secp.PrivateKey, bundle PrekeyBundle, hello []byt
 	if err != nil {
 		return nil, err
 	}
-	s.created = unix(now)
+	s.begin(now)
 	return s, nil
 }
 

@@ -100,7 +100,7 @@ func (d *device) save(s *Session) *stored {
 		d.sessions[s.ID()] = st
 	}
 	state := s.Marshal().Bytes()
-	if len(state) > MaxSessionSize {
+	if len(state) > MaxSessionSize || s.pre == nil && len(state) != StateSize {
 		d.tb.Fatalf("state of %d bytes", len(state))
 	}
 	st.state = state
@@ -127,7 +127,13 @@ func (d *device) start(peer *device, hello string) ID {
 }
 
 func (d *device) send(id ID, text string) Message {
-	next, m, err := d.load(id).Encrypt([]byte(text), []byte("ad"), testTime)
+	d.tb.Helper()
+	return d.sendAt(id, text, testTime)
+}
+
+func (d *device) sendAt(id ID, text string, now time.Time) Message {
+	d.tb.Helper()
+	next, m, err := d.load(id).Encrypt([]byte(text), []byte("ad"), now)
 	if err != nil {
 		d.tb.Fatal(err)
 	}

@@ -45,8 +45,12 @@ func expand(prk []byte, info string, n int) []byte {
 }
 
 // kdfRK is the step of the root chain: the next root key, a chain key and the
-// next header key of the same direction.
-func kdfRK(rk secret.Key, ikm []byte) (nextRK, ck, nhk secret.Key) {
+// next header key of the same direction, from the Diffie-Hellman and, if the
+// chain has one, the post-quantum secret ss, which it erases.
+func kdfRK(rk, dh secret.Key, ss []byte) (nextRK, ck, nhk secret.Key) {
+	ikm := make([]byte, 0, 2*keySize)
+	ikm = append(append(ikm, dh.Bytes()...), ss...)
+	defer func() { clear(ikm); clear(ss) }()
 	return kdf3(rk.Bytes(), ikm, labelRatchet)
 }
 

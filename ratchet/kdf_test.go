@@ -154,7 +154,7 @@ func TestSecondImplementation(t *testing.T) {
 			t.Fatalf("sealed header of %d bytes", size)
 		}
 		x, _ := chacha20poly1305.NewX(hk)
-		h, err := x.Open(nil, body[:24], body[32:95], T[:])
+		h, err := x.Open(nil, body[:24], body[32:95], cat(T[:], body[95:]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +166,7 @@ func TestSecondImplementation(t *testing.T) {
 		}
 		kn := plainHKDFExpand(mac(ck, []byte{1}), cat([]byte("parley/1 msg"), body[:24]), 44)
 		c, _ := chacha20poly1305.New(kn[:32])
-		padded, err := c.Open(nil, kn[32:], body[95:], cat(T[:], lp(cat(body[:24], body[32:95]), []byte(appAD))))
+		padded, err := c.Open(nil, kn[32:], body[95:], cat(T[:], lp(cat(body[:24], h), []byte(appAD))))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,9 +264,9 @@ func TestHeaderExtensions(t *testing.T) {
 		want error
 	}{
 		"none":       {nil, nil},
-		"unknown":    {[]ext{{1, nil}, {0xfffe, []byte("data")}}, nil},
-		"descending": {[]ext{{2, nil}, {1, nil}}, ErrDecrypt},
-		"twice":      {[]ext{{1, nil}, {1, nil}}, ErrDecrypt},
+		"unknown":    {[]ext{{0, nil}, {0xfffe, []byte("data")}}, nil},
+		"descending": {[]ext{{4, nil}, {3, nil}}, ErrDecrypt},
+		"twice":      {[]ext{{3, nil}, {3, nil}}, ErrDecrypt},
 	} {
 		m := seal(&header{ext: c.ext})
 		o, err := b.load(id).Decrypt(Incoming{Tag: m.Tag, Body: m.Body, AppAD: []byte("ad")}, testTime)
@@ -280,7 +280,7 @@ func TestHeaderVersion(t *testing.T) {
 	good := (&header{pn: 1, n: 2, ext: []ext{{3, []byte("e")}}}).marshal()
 	for i, want := range map[int]error{0: ErrVersion, 1: ErrVersion} {
 		bad := bytes.Clone(good)
-		bad[i]++
+		bad[i] += 2
 		if _, err := parseHeader(bad); !errors.Is(err, want) {
 			t.Errorf("byte %d: %v", i, err)
 		}
@@ -293,7 +293,7 @@ func TestHeaderVersion(t *testing.T) {
 	if h, err := parseHeader(good); err != nil || !bytes.Equal(h.marshal(), good) {
 		t.Errorf("round trip: %v", err)
 	}
-	if _, err := parseHeader((&header{ext: []ext{{1, make([]byte, MaxExt)}}}).marshal()); !errors.Is(err, ErrDecrypt) {
+	if _, err := parseHeader((&header{ext: []ext{{3, make([]byte, MaxExt)}}}).marshal()); !errors.Is(err, ErrDecrypt) {
 		t.Errorf("oversized extensions: %v", err)
 	}
 }

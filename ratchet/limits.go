@@ -26,10 +26,16 @@ const (
 	MaxBody = 60 << 10
 	// MaxExt is the largest extension list of a header, in bytes.
 	MaxExt = 4 << 10
+	// OfferMessages and OfferInterval are when a side offers the peer a new key
+	// of the post-quantum ratchet: with the first message after it has sent so
+	// many, or after so long, since its last offer was answered. An initiator
+	// makes none before its first answer.
+	OfferMessages = 50
+	OfferInterval = 7 * 24 * time.Hour
 	// MaxWindow is the largest window of [Session.ReceiveTags].
 	MaxWindow = MaxSkip
 	// MaxSessionSize is the largest marshalled session, in bytes.
-	MaxSessionSize = 36 << 10
+	MaxSessionSize = 40 << 10
 )
 
 var bodySizes = [...]int{256, 1 << 10, 4 << 10, 16 << 10, MaxBody}

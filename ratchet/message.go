@@ -48,24 +48,33 @@ type header struct {
 	ext []ext
 }
 
+// extSize is how many bytes the extensions have.
+func (h *header) extSize() (n int) {
+	for _, e := range h.ext {
+		n += 2 + 4 + len(e.data)
+	}
+	return n
+}
+
 func (h *header) marshal() []byte {
-	b := make([]byte, 0, headerSize)
-	b = append(b, Version, 0)
+	n := h.extSize()
+	b := make([]byte, 0, headerSize+n)
+	b = append(b, Version, h.flags())
 	b = append(b, h.dh[:]...)
 	b = wire.AppendUint32(b, h.pn)
 	b = wire.AppendUint32(b, h.n)
-	var list []byte
+	b = wire.AppendUint32(b, uint32(n))
 	for _, e := range h.ext {
-		list = wire.AppendLP(wire.AppendUint16(list, e.typ), e.data)
+		b = wire.AppendLP(wire.AppendUint16(b, e.typ), e.data)
 	}
-	return wire.AppendLP(b, list)
+	return b
 }
 
 // parseHeader decodes an authenticated header. Its point is not looked at yet.
 func parseHeader(b []byte) (*header, error) {
 	r := wire.NewReader(b)
 	version, flags := r.Uint8(), r.Uint8()
-	if r.Err() == nil && (version != Version || flags != 0) {
+	if r.Err() == nil && (version != Version || flags&^flagAnswer != 0) {
 		return nil, fmt.Errorf("%w: message has version %d, flags %#x", ErrVersion, version, flags)
 	}
 	h := new(header)
@@ -78,9 +87,15 @@ func parseHeader(b []byte) (*header, error) {
 		if k := len(h.ext); k > 0 && h.ext[k-1].typ >= e.typ {
 			list.Fail(wire.ErrValue)
 		}
+		if list.Err() == nil && !e.fits() {
+			list.Fail(wire.ErrValue)
+		}
 		h.ext = append(h.ext, e)
 	}
 	r.Join(list)
+	if r.Err() == nil && flags != h.flags() {
+		r.Fail(wire.ErrValue)
+	}
 	if err := r.Done(); err != nil {
 		return nil, ErrDecrypt
 	}
@@ -92,7 +107,10 @@ func parseHeader(b []byte) (*header, error) {
 func frameMask(tagKey, hn []byte) []byte { return hmacSum(tagKey, hn)[:maskSize] }
 
 // sealMessage encrypts pt under hk (header) and mk (content) so that the result
-// is exactly size bytes long.
+// is exactly size bytes long. The content is encrypted first, with the header as
+// additional data; then the header, with the encrypted content as additional
+// data. So who has the header key knows from one opening that nobody else has
+// touched the body.
 func sealMessage(hk, mk secret.Key, id ID, h *header, pt, appAD []byte, size int) []byte {
 	plain := h.marshal()
 	n := nonceSize + maskSize + len(plain) + aeadTag
@@ -103,25 +121,27 @@ func sealMessage(hk, mk secret.Key, id ID, h *header, pt, appAD []byte, size int
 	mask := body[nonceSize:][:maskSize]
 	binary.BigEndian.PutUint32(mask, uint32(len(plain)+aeadTag))
 	subtle.XORBytes(mask, mask, frameMask(tagKey(hk), hn))
-	sealed := body[nonceSize+maskSize:]
-	xaead(hk.Bytes()).Seal(sealed[:0], hn, plain, id[:])
 
 	key, nonce := messageKey(mk, hn)
 	defer clear(key)
 	padded := body[n : size-aeadTag]
 	clear(padded[copy(padded, pt):])
 	padded[len(pt)] = 0x80
-	return aead(key).Seal(body[:n], nonce, padded, contentAD(id, hn, sealed, appAD))
+	body = aead(key).Seal(body[:n], nonce, padded, contentAD(id, hn, plain, appAD))
+	sealed := body[nonceSize+maskSize : n]
+	xaead(hk.Bytes()).Seal(sealed[:0], hn, plain, headerAD(id, body[n:]))
+	return body
 }
 
 // openedHeader is a header with what opening the content needs.
 type openedHeader struct {
 	header
-	hn, sealed, content []byte // views of the body
+	hn, content []byte // views of the body
+	plain       []byte // the header as it was encrypted
 }
 
 // openHeader checks body against one header key: two hashes, and one AEAD
-// opening if the mask fits.
+// opening if the mask fits. What it returns was made by the peer, as a whole.
 func (s *Session) openHeader(hk secret.Key, body []byte) (*openedHeader, error) {
 	if len(body) < messageOverhead || len(body) > MaxBody {
 		return nil, ErrDecrypt
@@ -136,7 +156,7 @@ func (s *Session) openHeader(hk secret.Key, body []byte) (*openedHeader, error) 
 	}
 	sealed, content := rest[:size:size], rest[size:]
 	s.meter.add(countHeader)
-	plain, err := xaead(hk.Bytes()).Open(nil, hn, sealed, s.id[:])
+	plain, err := xaead(hk.Bytes()).Open(nil, hn, sealed, headerAD(s.id, content))
 	if err != nil {
 		return nil, ErrDecrypt
 	}
@@ -144,14 +164,14 @@ func (s *Session) openHeader(hk secret.Key, body []byte) (*openedHeader, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &openedHeader{header: *h, hn: hn, sealed: sealed, content: content}, nil
+	return &openedHeader{header: *h, hn: hn, content: content, plain: plain}, nil
 }
 
 // openContent decrypts the content with its message key and takes the padding off.
 func (o *openedHeader) openContent(mk secret.Key, id ID, appAD []byte) ([]byte, error) {
 	key, nonce := messageKey(mk, o.hn)
 	defer clear(key)
-	padded, err := aead(key).Open(nil, nonce, o.content, contentAD(id, o.hn, o.sealed, appAD))
+	padded, err := aead(key).Open(nil, nonce, o.content, contentAD(id, o.hn, o.plain, appAD))
 	if err != nil {
 		return nil, ErrDecrypt
 	}
@@ -167,12 +187,18 @@ func (o *openedHeader) openContent(mk secret.Key, id ID, appAD []byte) ([]byte, 
 	return nil, ErrDecrypt
 }
 
-// contentAD is T || LP(eh) || LP(appAD) with eh = hn || sealed header.
-func contentAD(id ID, hn, sealed, appAD []byte) []byte {
-	b := make([]byte, 0, IDSize+4+len(hn)+len(sealed)+4+len(appAD))
+// headerAD is T || c, the additional data of the header.
+func headerAD(id ID, content []byte) []byte {
+	return append(append(make([]byte, 0, IDSize+len(content)), id[:]...), content...)
+}
+
+// contentAD is T || LP(hn || header) || LP(appAD), the additional data of the
+// content.
+func contentAD(id ID, hn, plain, appAD []byte) []byte {
+	b := make([]byte, 0, IDSize+4+len(hn)+len(plain)+4+len(appAD))
 	b = append(b, id[:]...)
-	b = wire.AppendUint32(b, uint32(len(hn)+len(sealed)))
-	b = append(append(b, hn...), sealed...)
+	b = wire.AppendUint32(b, uint32(len(hn)+len(plain)))
+	b = append(append(b, hn...), plain...)
 	return wire.AppendLP(b, appAD)
 }
 

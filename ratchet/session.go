@@ -45,6 +45,8 @@ type Session struct {
 	nr             uint64 // number of the next message expected
 	recvChain      uint32 // how many receiving chains there were
 
+	pq pqState
+
 	// What an initiator seals into every message until the first answer; nil
 	// afterwards, and always on the other side. Never changed, so shared.
 	pre *preamble
@@ -60,6 +62,12 @@ func (s *Session) Peer() Identity { return s.peer }
 
 // Created returns when this side made the session, to the second.
 func (s *Session) Created() time.Time { return time.Unix(s.created, 0) }
+
+// begin sets the times of a session that this side has just made.
+func (s *Session) begin(now time.Time) {
+	s.created = unix(now)
+	s.pq.since = s.created
+}
 
 // Answered reports whether something from the peer was read in this session.
 // Until then every message of an initiator carries the preamble.
@@ -78,20 +86,24 @@ func Preferred(a, b *Session) *Session {
 	return a
 }
 
-// keys lists the fields that hold secrets.
-func (s *Session) keys() [8]*secret.Key {
-	return [8]*secret.Key{&s.rk, &s.dhs, &s.cks, &s.hks, &s.nhks, &s.ckr, &s.hkr, &s.nhkr}
+// keys lists the fields that hold secrets: eight keys of keySize and the seed
+// of KEMPrivateSize bytes.
+func (s *Session) keys() [9]*secret.Key {
+	return [9]*secret.Key{&s.rk, &s.dhs, &s.cks, &s.hks, &s.nhks, &s.ckr, &s.hkr, &s.nhkr, &s.pq.seed}
 }
+
+// keysSize is how many bytes all of keys have.
+const keysSize = 8*keySize + KEMPrivateSize
 
 // clone returns a copy that shares no key.
 func (s *Session) clone() *Session {
 	next := *s
-	store := make([]byte, 8*keySize)
-	for i, k := range next.keys() {
+	store := make([]byte, 0, keysSize)
+	for _, k := range next.keys() {
 		if !k.IsZero() {
-			b := store[i*keySize : (i+1)*keySize : (i+1)*keySize]
-			copy(b, k.Bytes())
-			*k = secret.New(b)
+			n := len(store)
+			store = append(store, k.Bytes()...)
+			*k = secret.New(store[n:len(store):len(store)])
 		}
 	}
 	return &next
@@ -106,57 +118,85 @@ func (s *Session) Erase() {
 }
 
 // MaxPlaintext returns the largest plaintext, in bytes, that the next Encrypt
-// takes. It is smaller until the peer has answered.
-func (s *Session) MaxPlaintext() int { return MaxBody - s.overhead() }
-
-func (s *Session) overhead() int {
-	if s.pre == nil {
-		return messageOverhead
+// takes: as much as there is room for beside the preamble until the peer has
+// answered, and beside both extensions of the post-quantum ratchet afterwards,
+// whether or not they are there.
+func (s *Session) MaxPlaintext() int {
+	if s.pre != nil {
+		return MaxBody - messageOverhead - s.pre.overhead()
 	}
-	return messageOverhead + s.pre.overhead()
+	return MaxBody - messageOverhead - pqRoom
 }
 
 // Encrypt returns the next state and the message. appAD is authenticated and
 // does not travel: the receiver must have the same. now decides the tag of
-// messages before the first answer, and nothing else. It returns
-// [ErrTooLarge] or [ErrExhausted].
+// messages before the first answer, and when the post-quantum ratchet is due. It
+// returns [ErrTooLarge] or [ErrExhausted].
 func (s *Session) Encrypt(plaintext, appAD []byte, now time.Time) (next *Session, m Message, err error) {
-	size := sizeFor(s.overhead() + len(plaintext))
-	if size == 0 {
+	if len(plaintext) > s.MaxPlaintext() {
 		return nil, Message{}, fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(plaintext), s.MaxPlaintext())
 	}
 	if s.rk.IsZero() {
 		return nil, Message{}, ErrState
 	}
 	next = s.clone()
-	if next.dhs.IsZero() {
-		if err := next.sendStep(); err != nil {
-			return nil, Message{}, err
-		}
-	}
-	if next.ns > maxN {
-		return nil, Message{}, ErrExhausted
-	}
-	h := &header{dh: next.dhsPub, pn: next.pn, n: uint32(next.ns)}
-	mk, ck := kdfCK(next.cks)
-	defer mk.Erase()
-	next.meter.add(countChain)
-	next.cks.Erase()
-	next.cks = ck
-	next.ns++
-
-	m.Tag = messageTag(tagKey(next.hks), h.n)
-	if s.pre == nil {
-		m.Body = sealMessage(next.hks, mk, next.id, h, plaintext, appAD, size)
-		return next, m, nil
-	}
-	m.Body = sealMessage(next.hks, mk, next.id, h, plaintext, appAD, size-s.pre.overhead())
-	m, err = s.pre.seal(&next.peer, m, now)
-	if err != nil {
+	if m, err = next.encrypt(plaintext, appAD, now); err != nil {
 		next.Erase()
 		return nil, Message{}, err
 	}
 	return next, m, nil
+}
+
+// encrypt is Encrypt on a state that may change.
+func (s *Session) encrypt(plaintext, appAD []byte, now time.Time) (m Message, err error) {
+	if s.dhs.IsZero() {
+		if err := s.sendStep(); err != nil {
+			return m, err
+		}
+	}
+	if s.ns > maxN {
+		return m, ErrExhausted
+	}
+	if err := s.offer(now); err != nil {
+		return m, err
+	}
+	h := &header{dh: s.dhsPub, pn: s.pn, n: uint32(s.ns), ext: s.pq.exts()}
+	mk, ck := kdfCK(s.cks)
+	defer mk.Erase()
+	s.meter.add(countChain)
+	s.cks.Erase()
+	s.cks = ck
+	s.ns++
+	s.pq.sent = min(s.pq.sent, math.MaxUint32-1) + 1
+
+	overhead := 0
+	if s.pre != nil {
+		overhead = s.pre.overhead()
+	}
+	size := sizeFor(messageOverhead + h.extSize() + len(plaintext) + overhead) // never 0: see MaxPlaintext
+	m.Tag = messageTag(tagKey(s.hks), h.n)
+	m.Body = sealMessage(s.hks, mk, s.id, h, plaintext, appAD, size-overhead)
+	if s.pre != nil {
+		return s.pre.seal(&s.peer, m, now)
+	}
+	return m, nil
+}
+
+// offer opens an offer if one is due, and makes sure that an open one can be
+// sent. An initiator that has no answer yet makes none: what it sends carries a
+// preamble already, and could not be answered sooner.
+func (s *Session) offer(now time.Time) error {
+	switch {
+	case s.pre != nil:
+		return nil
+	case s.pq.due(now):
+		s.meter.add(countKEM)
+		return s.pq.open()
+	case !s.pq.seed.IsZero() && s.pq.ek == nil:
+		s.meter.add(countKEM)
+		return s.pq.restore()
+	}
+	return nil
 }
 
 // sendStep starts a sending chain with a fresh ratchet key.
@@ -179,24 +219,28 @@ func (s *Session) sendStepWith(key *secp.PrivateKey) error {
 	}
 	defer shared.Erase()
 	s.meter.add(countDH)
+	ss, err := s.pq.answer(s.meter)
+	if err != nil {
+		return err
+	}
 	s.pn = uint32(s.ns)
 	s.ns = 0
 	s.hks = s.nhks
 	rk := s.rk
-	s.rk, s.cks, s.nhks = kdfRK(rk, shared.Bytes())
+	s.rk, s.cks, s.nhks = kdfRK(rk, shared, ss)
 	rk.Erase()
 	s.dhs = key.Bytes()
 	s.dhsPub = key.PublicKey().Compressed()
 	return nil
 }
 
-// receiveStep starts a receiving chain with the peer's ratchet key, and uses
-// ours for the last time.
-func (s *Session) receiveStep(dhr [secp.PublicKeySize]byte) error {
-	if s.dhs.IsZero() || dhr == s.dhr {
+// receiveStep starts the receiving chain that h is of, and uses our ratchet key
+// for the last time.
+func (s *Session) receiveStep(h *header, now time.Time) error {
+	if s.dhs.IsZero() || h.dh == s.dhr {
 		return ErrDecrypt // the peer answered a chain that we have not begun, or repeats its key
 	}
-	peer, err := secp.ParsePublicKey(dhr[:])
+	peer, err := secp.ParsePublicKey(h.dh[:])
 	if err != nil {
 		return ErrDecrypt
 	}
@@ -210,15 +254,20 @@ func (s *Session) receiveStep(dhr [secp.PublicKeySize]byte) error {
 	}
 	defer shared.Erase()
 	s.meter.add(countDH)
+	ss, err := s.pq.read(h, s.meter, now)
+	if err != nil {
+		return err
+	}
+	s.pq.chainEnded()
 	for _, k := range []*secret.Key{&s.hkr, &s.ckr, &s.hks, &s.cks} {
 		k.Erase() // the next message we send begins a chain, so ours has ended too
 	}
 	s.hkr = s.nhkr
 	rk := s.rk
-	s.rk, s.ckr, s.nhkr = kdfRK(rk, shared.Bytes())
+	s.rk, s.ckr, s.nhkr = kdfRK(rk, shared, ss)
 	rk.Erase()
 	s.dhs.Erase()
-	s.dhr = dhr
+	s.dhr = h.dh
 	s.nr = 0
 	s.recvChain++
 	return nil
@@ -243,8 +292,8 @@ type Opened struct {
 
 // Decrypt opens a message. It returns [ErrDecrypt], [ErrReplay],
 // [ErrTooFarAhead] or [ErrVersion]; then nothing has changed. A message that
-// does not belong to this session costs at most one AEAD opening, of the
-// header, and no point operation. A tag that is not that of the message is
+// the peer did not make, or that was touched on the way, costs at most one AEAD
+// opening, of the header, and neither a point nor an ML-KEM operation. A tag that is not that of the message is
 // refused like a flipped bit.
 func (s *Session) Decrypt(in Incoming, now time.Time) (*Opened, error) {
 	if s.rk.IsZero() {
@@ -292,8 +341,13 @@ func (s *Session) decryptSkipped(in Incoming, now time.Time) (*Opened, error) {
 	if err != nil {
 		return nil, err
 	}
+	next := s.clone()
+	if err := next.pq.take(&h.header, next.meter); err != nil {
+		next.Erase()
+		return nil, err
+	}
 	used := k.Tag
-	return &Opened{Session: s.clone(), Plaintext: pt, Delta: Delta{Used: &used}}, nil
+	return &Opened{Session: next, Plaintext: pt, Delta: Delta{Used: &used}}, nil
 }
 
 // decryptNext opens a message whose header is genuine, of the current receiving
@@ -326,7 +380,7 @@ func (s *Session) decryptNext(h *openedHeader, in Incoming, now time.Time, step 
 		if h.n > MaxSkip {
 			return fail(ErrTooFarAhead)
 		}
-		if err := next.receiveStep(h.dh); err != nil {
+		if err := next.receiveStep(&h.header, now); err != nil {
 			return fail(err)
 		}
 		next.pre = nil
@@ -350,6 +404,9 @@ func (s *Session) decryptNext(h *openedHeader, in Incoming, now time.Time, step 
 	next.ckr.Erase()
 	next.ckr = ck
 	next.nr++
+	if err := next.pq.take(&h.header, next.meter); err != nil {
+		return fail(err)
+	}
 	o := &Opened{Session: next, Plaintext: pt, Delta: Delta{New: skipped}}
 	o.Delta.Evict = max(0, min(in.Stored, in.Stored+len(skipped)-MaxStored))
 	return o, nil
@@ -385,13 +442,14 @@ func (s *Session) skip(keys []SkippedKey, until uint64, now time.Time) ([]Skippe
 
 // meter counts the costly operations of a session and of the states that come
 // from it. Only tests set one.
-type meter [3]int
+type meter [4]int
 
 // The operations counted.
 const (
 	countChain  = iota // steps of a symmetric chain
 	countHeader        // AEAD openings of a header
 	countDH            // scalar multiplications
+	countKEM           // ML-KEM key generations, encapsulations, decapsulations and checks of a key
 )
 
 func (m *meter) add(op int) {

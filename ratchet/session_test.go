@@ -400,7 +400,7 @@ func TestSizes(t *testing.T) {
 		b.expect(a.send(id, ""), "")
 		a.expect(b.send(id, "turn"), "turn")
 	}
-	if got, want := a.load(id).MaxPlaintext(), MaxBody-messageOverhead; got != want {
+	if got, want := a.load(id).MaxPlaintext(), MaxBody-messageOverhead-pqRoom; got != want {
 		t.Errorf("limit is %d, want %d", got, want)
 	}
 	// The edge of the smallest size.
