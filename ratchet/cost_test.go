@@ -27,13 +27,13 @@ func TestCostDoesNotGrow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := *next.meter, (meter{countChain: 1}); got != want {
+		if got, want := next.meter.counts, (counts{countChain: 1}); got != want {
 			t.Errorf("encrypting message %d: %v, want %v", n, got, want)
 		}
 		if _, err := b.Decrypt(Incoming{Tag: m.Tag, Body: m.Body}, testTime); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := *b.meter, (meter{countChain: 1, countHeader: 1}); got != want {
+		if got, want := b.meter.counts, (counts{countChain: 1, countHeader: 1}); got != want {
 			t.Errorf("decrypting message %d: %v, want %v", n, got, want)
 		}
 	}
@@ -68,13 +68,13 @@ func TestCostOfATurn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := *s.meter, (meter{countChain: 1, countHeader: 1, countDH: 1}); got != want {
+	if got, want := s.meter.counts, (counts{countChain: 1, countHeader: 1, countDH: 1}); got != want {
 		t.Errorf("receiving: %v, want %v", got, want)
 	}
 	if _, _, err := o.Session.Encrypt(nil, nil, testTime); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := *s.meter, (meter{countChain: 2, countHeader: 1, countDH: 2}); got != want {
+	if got, want := s.meter.counts, (counts{countChain: 2, countHeader: 1, countDH: 2}); got != want {
 		t.Errorf("answering: %v, want %v", got, want)
 	}
 }
@@ -113,7 +113,7 @@ func TestCostOfForgeries(t *testing.T) {
 			if _, err := c.s.Decrypt(Incoming{Tag: v.m.Tag, Body: v.m.Body, AppAD: []byte("ad"), Skipped: c.skipped}, testTime); !errors.Is(err, ErrDecrypt) {
 				t.Fatalf("%s, %s: %v", name, what, err)
 			}
-			if got, want := *c.s.meter, (meter{countHeader: v.want}); got != want {
+			if got, want := c.s.meter.counts, (counts{countHeader: v.want}); got != want {
 				t.Errorf("%s, %s: %v, want %v", name, what, got, want)
 			}
 		}

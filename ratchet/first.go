@@ -126,7 +126,7 @@ func hpkeSuite() *suite.Suite {
 }
 
 // seal makes a first message to the device of m, a message of the session.
-func (p *preamble) seal(to *Identity, m Message, now time.Time) (Message, error) {
+func (p *preamble) seal(to *Identity, m Message, now time.Time, watch *meter) (Message, error) {
 	tag := FirstTag(p.inboxKey, now)
 	with := *p
 	with.tag = m.Tag
@@ -142,6 +142,7 @@ func (p *preamble) seal(to *Identity, m Message, now time.Time) (Message, error)
 	body := make([]byte, nonceSize, nonceSize+len(inner)+aeadTag)
 	rand.Read(body)
 	key := expand(p.inboxKey[:], labelFirstSeal, keySize)
+	watch.seal(key, body)
 	return Message{Tag: tag, Body: xaead(key).Seal(body, body, inner, firstAD(tag))}, nil
 }
 
@@ -160,7 +161,8 @@ type First struct {
 	// other, and a skipped key is looked up by its tag.
 	Message Message
 
-	pre *preamble
+	pre   *preamble
+	meter *meter
 }
 
 // PeekFirst unseals the preamble of a message that came under one of
@@ -170,6 +172,10 @@ type First struct {
 // First.Message; if there is none, and First.ID is not among those seen
 // before, it verifies Hello and calls [First.Accept].
 func PeekFirst(us Identity, ik *secp.PrivateKey, inboxKey [InboxKeySize]byte, m Message, now time.Time) (*First, error) {
+	return peekFirst(us, ik, inboxKey, m, now, nil)
+}
+
+func peekFirst(us Identity, ik *secp.PrivateKey, inboxKey [InboxKeySize]byte, m Message, now time.Time, watch *meter) (*First, error) {
 	if err := checkIdentity(us, ik); err != nil {
 		return nil, err
 	}
@@ -192,6 +198,7 @@ func PeekFirst(us Identity, ik *secp.PrivateKey, inboxKey [InboxKeySize]byte, m 
 	if r.Done() != nil {
 		return nil, ErrDecrypt
 	}
+	watch.add(countHPKE)
 	plain, err := hpkeSuite().OpenBase(suite.Secp256k1HPKEKey(ik), enc, firstInfo(&us), firstAD(m.Tag), sealed)
 	if err != nil {
 		return nil, ErrDecrypt
@@ -205,7 +212,7 @@ func PeekFirst(us Identity, ik *secp.PrivateKey, inboxKey [InboxKeySize]byte, m 
 	}
 	return &First{
 		ID: p.id, From: p.from, Hello: p.hello, SPKID: p.spkID, OPKID: p.opkID, EKID: p.kemID,
-		Message: Message{Tag: p.tag, Body: message}, pre: p,
+		Message: Message{Tag: p.tag, Body: message}, pre: p, meter: watch,
 	}, nil
 }
 
@@ -241,11 +248,12 @@ func (f *First) Accept(us Identity, ik *secp.PrivateKey, keys Prekeys, appAD []b
 	if t.hash() != p.id {
 		return nil, ErrDecrypt
 	}
+	f.meter.add(countKEM)
 	ss, err := kem.dk.Decapsulate(p.ct[:])
 	if err != nil {
 		return nil, ErrDecrypt
 	}
-	s, err := respond(t, ik, spk, opk, ss)
+	s, err := respond(t, ik, spk, opk, ss, f.meter)
 	if err != nil {
 		return nil, err
 	}

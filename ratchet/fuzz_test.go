@@ -137,9 +137,9 @@ func FuzzHeader(f *testing.F) {
 		if h, err := parseHeader(plain); err == nil {
 			m.Tag = messageTag(tagKey(hk), h.n)
 		}
-		opened := s.meter[countHeader]
+		opened := s.meter.counts[countHeader]
 		defer func() {
-			if len(plain) >= headerSize && len(plain) <= headerSize+MaxExt && s.meter[countHeader] != opened+1 {
+			if len(plain) >= headerSize && len(plain) <= headerSize+MaxExt && s.meter.counts[countHeader] != opened+1 {
 				t.Error("the header was not opened")
 			}
 		}()

@@ -76,7 +76,7 @@ func initiate(us Identity, ik *secp.PrivateKey, bundle PrekeyBundle, hello []byt
 		id := bundle.OPK.ID
 		pre.opkID = &id
 	}
-	rk, hkA, nhkB, err := handshakeKeys(pre.id, dhs, ss)
+	rk, hkA, nhkB, err := handshakeKeys(pre.id, dhs, ss, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
 	}
@@ -90,17 +90,17 @@ func initiate(us Identity, ik *secp.PrivateKey, bundle PrekeyBundle, hello []byt
 }
 
 // respond is the other side: the session before its first receive step.
-func respond(t transcript, ik, spk, opk *secp.PrivateKey, ss []byte) (*Session, error) {
+func respond(t transcript, ik, spk, opk *secp.PrivateKey, ss []byte, watch *meter) (*Session, error) {
 	dhs := []dh{{spk, t.a.IK}, {ik, t.ek}, {spk, t.ek}}
 	if opk != nil {
 		dhs = append(dhs, dh{opk, t.ek})
 	}
 	id := t.hash()
-	rk, hkA, nhkB, err := handshakeKeys(id, dhs, ss)
+	rk, hkA, nhkB, err := handshakeKeys(id, dhs, ss, watch)
 	if err != nil {
 		return nil, err
 	}
-	return &Session{id: id, peer: t.a, rk: rk, nhkr: hkA, nhks: nhkB, dhs: spk.Bytes()}, nil
+	return &Session{id: id, peer: t.a, rk: rk, nhkr: hkA, nhks: nhkB, dhs: spk.Bytes(), meter: watch}, nil
 }
 
 // check returns ErrBundle unless every key is there. Points were checked when
@@ -174,10 +174,11 @@ type dh struct {
 
 // handshakeKeys is RK || HK_A || NHK_B = HKDF-SHA256(salt = 0, ikm = DH1 || DH2
 // || DH3 || [DH4] || ss, info = "parley/1 pqxdh" || T).
-func handshakeKeys(id ID, dhs []dh, ss []byte) (rk, hkA, nhkB secret.Key, err error) {
+func handshakeKeys(id ID, dhs []dh, ss []byte, watch *meter) (rk, hkA, nhkB secret.Key, err error) {
 	ikm := make([]byte, 0, 5*keySize)
 	defer func() { clear(ikm); clear(ss) }()
 	for _, d := range dhs {
+		watch.add(countDH)
 		shared, err := d.private.ECDH(d.public)
 		if err != nil {
 			return rk, hkA, nhkB, fmt.Errorf("ratchet: %w", err)

@@ -46,11 +46,11 @@ func expand(prk []byte, info string, n int) []byte {
 
 // kdfRK is the step of the root chain: the next root key, a chain key and the
 // next header key of the same direction, from the Diffie-Hellman and, if the
-// chain has one, the post-quantum secret ss, which it erases.
+// chain has one, the post-quantum secret ss.
 func kdfRK(rk, dh secret.Key, ss []byte) (nextRK, ck, nhk secret.Key) {
 	ikm := make([]byte, 0, 2*keySize)
 	ikm = append(append(ikm, dh.Bytes()...), ss...)
-	defer func() { clear(ikm); clear(ss) }()
+	defer clear(ikm)
 	return kdf3(rk.Bytes(), ikm, labelRatchet)
 }
 

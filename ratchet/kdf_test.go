@@ -257,7 +257,7 @@ func TestHeaderExtensions(t *testing.T) {
 	seal := func(h *header) Message {
 		h.dh, h.pn, h.n = s.dhsPub, s.pn, uint32(s.ns)
 		mk, _ := kdfCK(s.cks)
-		return Message{messageTag(tagKey(s.hks), h.n), sealMessage(s.hks, mk, id, h, []byte("x"), []byte("ad"), 1024)}
+		return Message{messageTag(tagKey(s.hks), h.n), (*meter)(nil).sealMessage(s.hks, mk, id, h, []byte("x"), []byte("ad"), 1024)}
 	}
 	for name, c := range map[string]struct {
 		ext  []ext

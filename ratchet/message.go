@@ -111,7 +111,7 @@ func frameMask(tagKey, hn []byte) []byte { return hmacSum(tagKey, hn)[:maskSize]
 // additional data; then the header, with the encrypted content as additional
 // data. So who has the header key knows from one opening that nobody else has
 // touched the body.
-func sealMessage(hk, mk secret.Key, id ID, h *header, pt, appAD []byte, size int) []byte {
+func (m *meter) sealMessage(hk, mk secret.Key, id ID, h *header, pt, appAD []byte, size int) []byte {
 	plain := h.marshal()
 	n := nonceSize + maskSize + len(plain) + aeadTag
 	body := make([]byte, n, size)
@@ -127,8 +127,10 @@ func sealMessage(hk, mk secret.Key, id ID, h *header, pt, appAD []byte, size int
 	padded := body[n : size-aeadTag]
 	clear(padded[copy(padded, pt):])
 	padded[len(pt)] = 0x80
+	m.seal(key, nonce)
 	body = aead(key).Seal(body[:n], nonce, padded, contentAD(id, hn, plain, appAD))
 	sealed := body[nonceSize+maskSize : n]
+	m.seal(hk.Bytes(), hn)
 	xaead(hk.Bytes()).Seal(sealed[:0], hn, plain, headerAD(id, body[n:]))
 	return body
 }

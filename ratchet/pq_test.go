@@ -124,14 +124,14 @@ func TestBothSidesDrive(t *testing.T) {
 			next.meter = nil
 			d[0].save(next)
 			counted[d[1].carries(id, m)]++
-			kem[side] += s.meter[countKEM]
+			kem[side] += s.meter.counts[countKEM]
 			s = d[1].load(id)
 			s.meter = new(meter)
 			o, err := s.Decrypt(Incoming{Tag: m.Tag, Body: m.Body, AppAD: []byte("ad")}, testTime)
 			if err != nil {
 				t.Fatalf("message %d: %v", i, err)
 			}
-			kem[1-side] += s.meter[countKEM]
+			kem[1-side] += s.meter.counts[countKEM]
 			d[1].apply(o)
 		}
 	}
@@ -295,7 +295,7 @@ func (d *device) evil(id ID, exts ...ext) Message {
 	}
 	mk, _ := kdfCK(s.cks)
 	h := &header{dh: s.dhsPub, pn: s.pn, n: uint32(s.ns), ext: exts}
-	return Message{messageTag(tagKey(s.hks), h.n), sealMessage(s.hks, mk, s.id, h, []byte("evil"), []byte("ad"), 4096)}
+	return Message{messageTag(tagKey(s.hks), h.n), (*meter)(nil).sealMessage(s.hks, mk, s.id, h, []byte("evil"), []byte("ad"), 4096)}
 }
 
 func numberedExt(typ uint16, number uint32, data []byte) ext {
@@ -345,7 +345,7 @@ func (d *device) evilPeerOf(a *device, id ID, exts ...ext) Message {
 	_, ck, _ := kdfRK(peer.rk, shared, nil)
 	mk, _ := kdfCK(ck)
 	h := &header{dh: key.PublicKey().Compressed(), pn: uint32(own.ns), ext: exts}
-	return Message{messageTag(tagKey(peer.nhkr), 0), sealMessage(peer.nhkr, mk, id, h, []byte("evil"), []byte("ad"), 4096)}
+	return Message{messageTag(tagKey(peer.nhkr), 0), (*meter)(nil).sealMessage(peer.nhkr, mk, id, h, []byte("evil"), []byte("ad"), 4096)}
 }
 
 func TestAnswerToAnotherOffer(t *testing.T) {
@@ -360,7 +360,7 @@ func TestAnswerToAnotherOffer(t *testing.T) {
 		if _, err := s.Decrypt(Incoming{Tag: m.Tag, Body: m.Body, AppAD: []byte("ad")}, testTime); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("answer %d: %v", number, err)
 		}
-		if s.meter[countKEM] != 0 {
+		if s.meter.counts[countKEM] != 0 {
 			t.Errorf("answer %d was decapsulated", number)
 		}
 	}
@@ -385,7 +385,7 @@ func TestOffersOutOfTurn(t *testing.T) {
 		s := b.load(id)
 		h := &header{ext: []ext{numberedExt(extOffer, number, key())}}
 		s.meter = new(meter)
-		if err := s.pq.take(h, s.meter); err != nil || s.pq.taken != 5 || !bytes.Equal(s.pq.held, held) || s.meter[countKEM] != 0 {
+		if err := s.pq.take(h, s.meter); err != nil || s.pq.taken != 5 || !bytes.Equal(s.pq.held, held) || s.meter.counts[countKEM] != 0 {
 			t.Errorf("offer %d: %v", number, err)
 		}
 	}
@@ -437,7 +437,7 @@ func TestCostOfForgedAnswers(t *testing.T) {
 		if _, err := s.Decrypt(incoming(m.flip(8*at)), testTime); !errors.Is(err, ErrDecrypt) {
 			t.Fatal(err)
 		}
-		if got, want := *s.meter, (meter{countHeader: 1}); got != want {
+		if got, want := s.meter.counts, (counts{countHeader: 1}); got != want {
 			t.Errorf("byte %d: %v, want %v", at, got, want)
 		}
 	}
@@ -445,7 +445,7 @@ func TestCostOfForgedAnswers(t *testing.T) {
 	if _, err := s.Decrypt(incoming(m), testTime); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := *s.meter, (meter{countChain: 1, countHeader: 1, countDH: 1, countKEM: 1}); got != want {
+	if got, want := s.meter.counts, (counts{countChain: 1, countHeader: 1, countDH: 1, countKEM: 1}); got != want {
 		t.Errorf("the genuine message: %v, want %v", got, want)
 	}
 }
@@ -482,8 +482,8 @@ func TestOfferSurvivesTheStore(t *testing.T) {
 	if next, _, err = next.Encrypt(nil, []byte("ad"), testTime); err != nil {
 		t.Fatal(err)
 	}
-	if s.meter[countKEM] != 1 {
-		t.Errorf("%d ML-KEM operations for two messages", s.meter[countKEM])
+	if s.meter.counts[countKEM] != 1 {
+		t.Errorf("%d ML-KEM operations for two messages", s.meter.counts[countKEM])
 	}
 	a.save(next)
 	b.expect(m1, "")

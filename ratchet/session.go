@@ -175,9 +175,9 @@ func (s *Session) encrypt(plaintext, appAD []byte, now time.Time) (m Message, er
 	}
 	size := sizeFor(messageOverhead + h.extSize() + len(plaintext) + overhead) // never 0: see MaxPlaintext
 	m.Tag = messageTag(tagKey(s.hks), h.n)
-	m.Body = sealMessage(s.hks, mk, s.id, h, plaintext, appAD, size-overhead)
+	m.Body = s.meter.sealMessage(s.hks, mk, s.id, h, plaintext, appAD, size-overhead)
 	if s.pre != nil {
-		return s.pre.seal(&s.peer, m, now)
+		return s.pre.seal(&s.peer, m, now, s.meter)
 	}
 	return m, nil
 }
@@ -228,9 +228,11 @@ func (s *Session) sendStepWith(key *secp.PrivateKey) error {
 	s.hks = s.nhks
 	rk := s.rk
 	s.rk, s.cks, s.nhks = kdfRK(rk, shared, ss)
-	rk.Erase()
 	s.dhs = key.Bytes()
 	s.dhsPub = key.PublicKey().Compressed()
+	s.meter.step(s, rk.Bytes(), shared.Bytes(), ss)
+	clear(ss)
+	rk.Erase()
 	return nil
 }
 
@@ -265,6 +267,7 @@ func (s *Session) receiveStep(h *header, now time.Time) error {
 	s.hkr = s.nhkr
 	rk := s.rk
 	s.rk, s.ckr, s.nhkr = kdfRK(rk, shared, ss)
+	clear(ss)
 	rk.Erase()
 	s.dhs.Erase()
 	s.dhr = h.dh
@@ -438,22 +441,4 @@ func (s *Session) skip(keys []SkippedKey, until uint64, now time.Time) ([]Skippe
 		s.ckr = ck
 	}
 	return keys, nil
-}
-
-// meter counts the costly operations of a session and of the states that come
-// from it. Only tests set one.
-type meter [4]int
-
-// The operations counted.
-const (
-	countChain  = iota // steps of a symmetric chain
-	countHeader        // AEAD openings of a header
-	countDH            // scalar multiplications
-	countKEM           // ML-KEM key generations, encapsulations, decapsulations and checks of a key
-)
-
-func (m *meter) add(op int) {
-	if m != nil {
-		m[op]++
-	}
 }

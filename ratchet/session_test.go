@@ -455,14 +455,14 @@ func TestPeerOutOfTurn(t *testing.T) {
 	hk := out.nhkr    // which alice's next chain would use
 	h := &header{dh: s.dhsPub, pn: 2}
 	tag := messageTag(tagKey(hk), 0)
-	body := sealMessage(hk, s.cks, id, h, []byte("x"), []byte("ad"), 256)
+	body := (*meter)(nil).sealMessage(hk, s.cks, id, h, []byte("x"), []byte("ad"), 256)
 	b.refuse(Message{tag, body}, ErrDecrypt)
 	b.send(id, "now it has begun")
 	b.refuse(Message{tag, body}, ErrDecrypt)
 
 	// A ratchet key that is no point.
 	h.dh[0] = 9
-	body = sealMessage(b.load(id).nhkr, s.cks, id, h, []byte("x"), []byte("ad"), 256)
+	body = (*meter)(nil).sealMessage(b.load(id).nhkr, s.cks, id, h, []byte("x"), []byte("ad"), 256)
 	b.refuse(Message{messageTag(tagKey(b.load(id).nhkr), 0), body}, ErrDecrypt)
 }
 
