@@ -3,6 +3,7 @@ package ratchet
 import (
 	"bytes"
 	"crypto/mlkem"
+	"crypto/mlkem/mlkemtest"
 	"testing"
 
 	"github.com/parley-im/parley/internal/vectors"
@@ -62,13 +63,13 @@ func TestWycheproofMLKEM(t *testing.T) {
 	var file struct {
 		TestGroups []struct {
 			Tests []struct {
-				TcID           int
-				Seed, EK, C, K vectors.Hex
+				TcID              int
+				Seed, M, EK, C, K vectors.Hex
 				Result         string
 			}
 		}
 	}
-	run := func(t *testing.T, name string, check func(seed, ek, c, k []byte) bool) {
+	run := func(t *testing.T, name string, check func(random, ek, c, k []byte) bool) {
 		t.Helper()
 		file.TestGroups = nil
 		vectors.JSON(t, "wycheproof/"+name+"_test.json", &file)
@@ -76,7 +77,11 @@ func TestWycheproofMLKEM(t *testing.T) {
 		for _, g := range file.TestGroups {
 			for _, v := range g.Tests {
 				ran++
-				if got := check(v.Seed, v.EK, v.C, v.K); got != (v.Result == "valid") {
+				random := v.Seed
+				if len(v.M) > 0 {
+					random = v.M
+				}
+				if got := check(random, v.EK, v.C, v.K); got != (v.Result == "valid") {
 					t.Errorf("%s %d: accepted is %v, want %s", name, v.TcID, got, v.Result)
 				}
 			}
@@ -97,10 +102,81 @@ func TestWycheproofMLKEM(t *testing.T) {
 		key, err := NewKEMKey(seed)
 		return err == nil && bytes.Equal(key.Public(), ek) && bytes.Equal(key.Bytes().Bytes(), seed)
 	})
-	// The encapsulation vectors fix the randomness, which crypto/mlkem does not
-	// take; what they say about which keys are acceptable is what we need.
-	run(t, "mlkem_768_encaps", func(_, ek, _, _ []byte) bool {
-		_, err := mlkem.NewEncapsulationKey768(ek)
-		return err == nil
+	run(t, "mlkem_768_encaps", func(m, ek, c, k []byte) bool {
+		key, err := mlkem.NewEncapsulationKey768(ek)
+		if err != nil {
+			return false
+		}
+		ss, ct, err := mlkemtest.Encapsulate768(key, m)
+		return err == nil && bytes.Equal(ss, k) && bytes.Equal(ct, c)
 	})
+}
+
+func TestWycheproofHMAC(t *testing.T) {
+	var file struct {
+		TestGroups []struct {
+			TagSize int
+			Tests   []struct {
+				TcID          int
+				Key, Msg, Tag vectors.Hex
+				Result        string
+			}
+		}
+	}
+	vectors.JSON(t, "wycheproof/hmac_sha256_test.json", &file)
+	valid, invalid := 0, 0
+	for _, g := range file.TestGroups {
+		for _, v := range g.Tests {
+			got := bytes.Equal(hmacSum(v.Key, v.Msg)[:g.TagSize/8], v.Tag)
+			if got != (v.Result == "valid") {
+				t.Errorf("%d: accepted is %v, want %s", v.TcID, got, v.Result)
+			}
+			if v.Result == "valid" {
+				valid++
+			} else {
+				invalid++
+			}
+		}
+	}
+	if valid < 50 || invalid < 50 {
+		t.Errorf("only %d valid and %d invalid cases", valid, invalid)
+	}
+}
+
+// HKDF is Extract, which is one HMAC, and what [expand] does.
+func TestWycheproofHKDF(t *testing.T) {
+	var file struct {
+		TestGroups []struct {
+			Tests []struct {
+				TcID            int
+				IKM, Salt, Info vectors.Hex
+				Size            int
+				OKM             vectors.Hex
+				Result          string
+			}
+		}
+	}
+	vectors.JSON(t, "wycheproof/hkdf_sha256_test.json", &file)
+	ran, three := 0, 0
+	for _, g := range file.TestGroups {
+		for _, v := range g.Tests {
+			if v.Result != "valid" {
+				continue // more than HKDF can give, which nothing here asks for
+			}
+			ran++
+			if got := expand(hmacSum(v.Salt, v.IKM), string(v.Info), v.Size); !bytes.Equal(got, v.OKM) {
+				t.Errorf("%d: output differs", v.TcID)
+			}
+			if v.Size >= 3*keySize { // the first bytes do not depend on how many are asked for
+				three++
+				a, b, c := kdf3(v.Salt, v.IKM, string(v.Info))
+				if !bytes.Equal(cat(a.Bytes(), b.Bytes(), c.Bytes()), v.OKM[:3*keySize]) {
+					t.Errorf("%d: three keys differ", v.TcID)
+				}
+			}
+		}
+	}
+	if ran < 50 || three < 10 {
+		t.Errorf("only %d cases, %d of three keys", ran, three)
+	}
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-//go:generate go test ../suite ../../treekem ../../groups -count=1 -run ^TestOwnVectors$ -own-vectors
+//go:generate go test ../suite ../../treekem ../../groups ../../ratchet -count=1 -run ^TestOwnVectors$ -own-vectors
 
 // makeOwn says that missing cases of our own vectors are to be made and written.
 var makeOwn = flag.Bool("own-vectors", false, "make the cases that internal/vectors/mls is without")
@@ -61,6 +61,31 @@ func Own(t *testing.T, suites []uint16, loaders map[string]Loader, makers map[st
 	}
 }
 
+// OwnPairs decodes internal/vectors/pairs/name, our own vectors of pairwise
+// sessions, into out. If there is no such file and they are asked for, it is
+// made from what maker returns. A file that is there is never made anew: when
+// the wire changes it is deleted first, on purpose.
+func OwnPairs(t *testing.T, name string, out any, maker func() any) {
+	t.Helper()
+	file := filepath.Join(moduleRoot(t), "internal", "vectors", "pairs", name)
+	data, err := os.ReadFile(file)
+	if os.IsNotExist(err) && *makeOwn {
+		if data, err = json.Marshal(maker()); err != nil {
+			t.Fatal(err)
+		}
+		writeJSON(t, file, data)
+	}
+	if os.IsNotExist(err) {
+		t.Fatalf("no %s: run go generate ./internal/vectors", file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+}
+
 // readOwn returns the cases of a file by suite; none if there is no file.
 func readOwn(t *testing.T, file string) map[uint16][]json.RawMessage {
 	t.Helper()
@@ -102,6 +127,11 @@ func writeOwn(t *testing.T, file string, suites []uint16, cases map[uint16][]jso
 	if err != nil {
 		t.Fatal(err)
 	}
+	writeJSON(t, file, data)
+}
+
+func writeJSON(t *testing.T, file string, data []byte) {
+	t.Helper()
 	var out bytes.Buffer
 	if err := json.Indent(&out, data, "", " "); err != nil {
 		t.Fatal(err)
