@@ -100,7 +100,12 @@ func respond(t transcript, ik, spk, opk *secp.PrivateKey, ss []byte, watch *mete
 	if err != nil {
 		return nil, err
 	}
-	return &Session{id: id, peer: t.a, rk: rk, nhkr: hkA, nhks: nhkB, dhs: spk.Bytes(), meter: watch}, nil
+	s := &Session{id: id, peer: t.a, rk: rk, nhkr: hkA, nhks: nhkB, dhs: spk.Bytes(), meter: watch}
+	// The ML-KEM key of the handshake serves everybody for a week and is kept for
+	// 30 days. So that the session does not rest on it for longer than a turn, our
+	// first message offers a key of its own.
+	s.pq.sent = OfferMessages
+	return s, nil
 }
 
 // check returns ErrBundle unless every key is there. Points were checked when

@@ -241,13 +241,16 @@ func (d *device) refuse(m Message, want error) {
 	}
 }
 
-// pair returns two devices with a session that both have sent and read in.
+// pair returns two devices with a session that both have sent and read in, and
+// in which the responder's first offer is closed.
 func pair(tb testing.TB) (a, b *device, id ID) {
 	a, b = newDevice(tb, "alice"), newDevice(tb, "bob")
 	id = a.start(b, "hello")
 	b.expect(a.send(id, "one"), "one")
 	a.expect(b.send(id, "two"), "two")
 	b.expect(a.send(id, "three"), "three")
+	a.expect(b.send(id, "four"), "four")
+	b.expect(a.send(id, "five"), "five")
 	return a, b, id
 }
 

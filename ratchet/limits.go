@@ -28,8 +28,8 @@ const (
 	MaxExt = 4 << 10
 	// OfferMessages and OfferInterval are when a side offers the peer a new key
 	// of the post-quantum ratchet: with the first message after it has sent so
-	// many, or after so long, since its last offer was answered. An initiator
-	// makes none before its first answer.
+	// many, or after so long, since its last offer was answered. A responder
+	// offers with its first message, an initiator not before its first answer.
 	OfferMessages = 50
 	OfferInterval = 7 * 24 * time.Hour
 	// MaxWindow is the largest window of [Session.ReceiveTags].

@@ -67,10 +67,10 @@ func offering(from, to *device, id ID) Message {
 // A chain of messages begins an offer after OfferMessages of them; the answer
 // comes with the peer's next chain, in every message of it, and ends it.
 func TestPostQuantumStep(t *testing.T) {
-	a, b, id := pair(t) // alice has sent two
-	for i := range OfferMessages - 2 {
+	a, b, id := pair(t) // alice has sent three
+	for i := range OfferMessages - 3 {
 		if got := says(a, b, id, fmt.Sprint(i)); got != "" {
-			t.Fatalf("message %d of alice carries %s", i+2, got)
+			t.Fatalf("message %d of alice carries %s", i+3, got)
 		}
 	}
 	for range 3 {
@@ -138,7 +138,7 @@ func TestBothSidesDrive(t *testing.T) {
 	// Each side has sent some 200 messages. An offer is made every 51, and is
 	// open for one or two of them.
 	for _, d := range []*device{a, b} {
-		if p := d.load(id).pq; p.offered < 3 || p.offered > 4 || p.taken < 3 || p.taken > 4 {
+		if p := d.load(id).pq; p.offered < 3 || p.offered > 5 || p.taken < 3 || p.taken > 5 {
 			t.Errorf("%d offers made and %d taken", p.offered, p.taken)
 		}
 	}
@@ -179,9 +179,9 @@ func TestOffersCross(t *testing.T) {
 	if got := says(a, b, id, "z"); got != "" {
 		t.Fatalf("alice's message carries %q", got)
 	}
-	for _, d := range []*device{a, b} {
-		if p := d.load(id).pq; !p.seed.IsZero() || p.offered != 1 || p.taken != 1 {
-			t.Errorf("%v: %d offered, %d taken", d.id.Acct[:5], p.offered, p.taken)
+	for i, d := range []*device{a, b} { // bob's first offer was before
+		if p := d.load(id).pq; !p.seed.IsZero() || int(p.offered) != 1+i || int(p.taken) != 2-i {
+			t.Errorf("%s: %d offered, %d taken", d.id.Acct[:5], p.offered, p.taken)
 		}
 	}
 }
@@ -204,29 +204,35 @@ func TestOfferByTime(t *testing.T) {
 	}
 }
 
-// A chain that nobody has answered carries preambles, and no offers.
-func TestNoOfferBeforeAnAnswer(t *testing.T) {
-	a, b := newDevice(t, "alice"), newDevice(t, "bob")
-	id := a.start(b, "hello")
-	for range OfferMessages + 5 {
-		b.expect(a.send(id, "x"), "x")
-	}
-	if p := a.load(id).pq; p.offered != 0 {
-		t.Error("an offer was made")
-	}
-	a.expect(b.send(id, "answer"), "answer")
-	if got := says(a, b, id, "x"); got != "offer" {
-		t.Errorf("after the answer alice's message carries %q", got)
-	}
-	// Whose side did not begin it may offer at once.
-	a, b = newDevice(t, "alice"), newDevice(t, "bob")
-	id = a.start(b, "hello")
-	b.expect(a.send(id, "x"), "x")
-	for range OfferMessages {
-		a.expect(b.send(id, "y"), "y")
-	}
-	if got := says(b, a, id, "y"); got != "offer" {
-		t.Errorf("bob's message carries %q", got)
+// What nobody has answered carries preambles, and no offers. The responder offers
+// with its first message: the key that the session was begun with is not its own.
+func TestOffersOfANewSession(t *testing.T) {
+	for _, oneTime := range []bool{true, false} {
+		a, b := newDevice(t, "alice"), newDevice(t, "bob")
+		if !oneTime {
+			clear(b.opk)
+		}
+		id := a.start(b, "hello")
+		for range OfferMessages + 5 {
+			b.expect(a.send(id, "x"), "x")
+		}
+		if p := a.load(id).pq; p.offered != 0 {
+			t.Error("an offer was made before an answer")
+		}
+		for _, want := range []string{"offer", "offer"} {
+			if got := says(b, a, id, "y"); got != want {
+				t.Errorf("bob's message carries %q, want %q", got, want)
+			}
+		}
+		if got := says(a, b, id, "x"); got != "offer and answer" {
+			t.Errorf("after the answer alice's message carries %q", got)
+		}
+		if got := says(b, a, id, "y"); got != "answer" {
+			t.Errorf("bob's message carries %q", got)
+		}
+		if got := says(a, b, id, "x"); got != "" {
+			t.Errorf("alice's message carries %q", got)
+		}
 	}
 }
 
@@ -327,11 +333,11 @@ func TestBadOffersAndAnswers(t *testing.T) {
 	answer := func(number uint32) Message {
 		return b.evilPeerOf(a, id, numberedExt(extAnswer, number, make([]byte, kemCTSize)))
 	}
-	for _, number := range []uint32{0, 1} {
+	for _, number := range []uint32{0, 1, 2} {
 		b.refuse(answer(number), ErrDecrypt)
 	}
-	if b.load(id).pq.offered != 0 {
-		t.Fatal("bob has made an offer")
+	if p := b.load(id).pq; p.offered != 1 || !p.seed.IsZero() {
+		t.Fatal("bob has an offer open")
 	}
 }
 

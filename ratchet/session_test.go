@@ -61,10 +61,18 @@ func TestConversation(t *testing.T) {
 	if !a.load(id).Answered() {
 		t.Error("the session was not answered")
 	}
-	if m := a.send(id, "five"); m.Tag == first.Tag || len(m.Body) != BodySizes()[0] {
+	if m := a.send(id, "five"); m.Tag == first.Tag || a.load(id).pre != nil {
 		t.Error("the preamble is still there after an answer")
 	} else {
 		b.expect(m, "five")
+	}
+	for range 2 { // once the first offer is closed
+		a.expect(b.send(id, "six"), "six")
+		if m := a.send(id, "seven"); len(m.Body) != BodySizes()[0] {
+			t.Errorf("a short message has %d bytes", len(m.Body))
+		} else {
+			b.expect(m, "seven")
+		}
 	}
 	for i := range 20 {
 		b.expect(a.send(id, fmt.Sprint("a", i)), fmt.Sprint("a", i))

@@ -65,7 +65,7 @@ func TestWycheproofMLKEM(t *testing.T) {
 			Tests []struct {
 				TcID              int
 				Seed, M, EK, C, K vectors.Hex
-				Result         string
+				Result            string
 			}
 		}
 	}
