@@ -141,7 +141,7 @@ func (p *preamble) seal(to *Identity, m Message, now time.Time, watch *meter) (M
 
 	body := make([]byte, nonceSize, nonceSize+len(inner)+aeadTag)
 	rand.Read(body)
-	key := expand(p.inboxKey[:], labelFirstSeal, keySize)
+	key := expand(nil, p.inboxKey[:], labelFirstSeal, nil, keySize)
 	watch.seal(key, body)
 	return Message{Tag: tag, Body: xaead(key).Seal(body, body, inner, firstAD(tag))}, nil
 }
@@ -186,7 +186,7 @@ func peekFirst(us Identity, ik *secp.PrivateKey, inboxKey [InboxKeySize]byte, m 
 	if len(m.Body) < firstSize+preambleSize+messageOverhead || len(m.Body) > MaxBody {
 		return nil, ErrDecrypt
 	}
-	key := expand(inboxKey[:], labelFirstSeal, keySize)
+	key := expand(nil, inboxKey[:], labelFirstSeal, nil, keySize)
 	inner, err := xaead(key).Open(nil, m.Body[:nonceSize], m.Body[nonceSize:], firstAD(m.Tag))
 	if err != nil {
 		return nil, ErrDecrypt

@@ -20,7 +20,7 @@ func TestCostOfForgedFirstMessages(t *testing.T) {
 	tag := FirstTag(b.inboxKey, testTime)
 	outer := func(inner []byte) Message {
 		fn := make([]byte, nonceSize)
-		return Message{tag, xaead(expand(b.inboxKey[:], labelFirstSeal, keySize)).Seal(bytes.Clone(fn), fn, inner, firstAD(tag))}
+		return Message{tag, xaead(expand(nil, b.inboxKey[:], labelFirstSeal, nil, keySize)).Seal(bytes.Clone(fn), fn, inner, firstAD(tag))}
 	}
 	// A claim in alice's name by one who has bob's bundle, and not her key.
 	mallory := newDevice(t, "mallory")

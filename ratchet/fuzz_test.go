@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"testing"
+
+	"github.com/parley-im/parley/internal/secret"
 )
 
 func FuzzParseSession(f *testing.F) {
@@ -125,13 +127,13 @@ func FuzzHeader(f *testing.F) {
 			hk = s.nhkr
 		}
 		hn := make([]byte, nonceSize)
-		body := append(bytes.Clone(hn), frameMask(tagKey(hk), hn)...)
+		body := maskedNonce(hk, hn)
 		size := len(plain) + aeadTag
 		for i := range 4 {
 			body[nonceSize+i] ^= byte(size >> (8 * (3 - i)))
 		}
 		content := make([]byte, 40)
-		body = xaead(hk.Bytes()).Seal(body, hn, plain, headerAD(s.id, content))
+		body = xaead(hk.Bytes()).Seal(body, hn, plain, content)
 		body = append(body, content...)
 		m := Message{Body: body}
 		if h, err := parseHeader(plain); err == nil {
@@ -147,6 +149,12 @@ func FuzzHeader(f *testing.F) {
 			t.Fatal("content without a key opened")
 		}
 	})
+}
+
+// maskedNonce is hn and its mask, for a length of zero.
+func maskedNonce(hk secret.Key, hn []byte) []byte {
+	mask := frameMask(tagKey(hk), hn)
+	return cat(hn, mask[:])
 }
 
 func FuzzPeekFirst(f *testing.F) {
@@ -167,7 +175,7 @@ func FuzzPeekFirst(f *testing.F) {
 		}
 		if layer >= 1 {
 			fn := make([]byte, nonceSize)
-			body = xaead(expand(d.inboxKey[:], labelFirstSeal, keySize)).Seal(fn, fn, body, firstAD(tag))
+			body = xaead(expand(nil, d.inboxKey[:], labelFirstSeal, nil, keySize)).Seal(fn, fn, body, firstAD(tag))
 		}
 		first, err := PeekFirst(d.id, d.ik, d.inboxKey, Message{Tag: tag, Body: body}, testTime)
 		if err != nil {

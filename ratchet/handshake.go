@@ -82,7 +82,7 @@ func initiate(us Identity, ik *secp.PrivateKey, bundle PrekeyBundle, hello []byt
 	}
 	// A's first sending chain is under HK_A, so it stands where the send step
 	// looks for the next header key.
-	s := &Session{id: pre.id, peer: them, rk: rk, nhks: hkA, nhkr: nhkB, dhr: bundle.SPK.Compressed(), pre: pre}
+	s := &Session{origin: &origin{id: pre.id, peer: them}, rk: rk, nhks: hkA, nhkr: nhkB, dhr: bundle.SPK.Compressed(), pre: pre}
 	if err := s.sendStepWith(first); err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func respond(t transcript, ik, spk, opk *secp.PrivateKey, ss []byte, watch *mete
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{id: id, peer: t.a, rk: rk, nhkr: hkA, nhks: nhkB, dhs: spk.Bytes(), meter: watch}
+	s := &Session{origin: &origin{id: id, peer: t.a}, rk: rk, nhkr: hkA, nhks: nhkB, dhs: spk.Bytes(), meter: watch}
 	// The ML-KEM key of the handshake serves everybody for a week and is kept for
 	// 30 days. So that the session does not rest on it for longer than a turn, our
 	// first message offers a key of its own.

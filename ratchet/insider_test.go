@@ -17,7 +17,7 @@ func TestOtherRatchetKeyInAChain(t *testing.T) {
 	s := a.load(id)
 	mk, _ := kdfCK(s.cks)
 	h := &header{dh: must(secp.GenerateKey()).PublicKey().Compressed(), pn: s.pn, n: uint32(s.ns)}
-	b.refuse(Message{messageTag(tagKey(s.hks), h.n), (*meter)(nil).sealMessage(s.hks, mk, id, h, []byte("x"), []byte("ad"), 256)}, ErrDecrypt)
+	b.refuse(Message{messageTag(tagKey(s.hks), h.n), (*meter)(nil).sealMessage(s.hks, tagKey(s.hks), mk[:], id, h, []byte("x"), []byte("ad"), 256)}, ErrDecrypt)
 	b.expect(a.send(id, "four"), "four")
 }
 
@@ -65,7 +65,7 @@ func TestSkippedKeyOfAnotherNumber(t *testing.T) {
 	b.expect(a.send(id, "next"), "next")
 	mk, _ := kdfCK(s.cks)
 	h := &header{dh: s.dhsPub, pn: s.pn, n: uint32(s.ns) + 5}
-	b.refuse(Message{lost.Tag, (*meter)(nil).sealMessage(s.hks, mk, id, h, []byte("x"), []byte("ad"), 256)}, ErrDecrypt)
+	b.refuse(Message{lost.Tag, (*meter)(nil).sealMessage(s.hks, tagKey(s.hks), mk[:], id, h, []byte("x"), []byte("ad"), 256)}, ErrDecrypt)
 	b.expect(lost, "lost")
 }
 

@@ -2,10 +2,11 @@ package ratchet
 
 import (
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"time"
+
+	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/parley-im/parley/internal/secret"
 )
@@ -35,15 +36,6 @@ func kdf3(salt, ikm []byte, info string) (a, b, c secret.Key) {
 	return a, b, c
 }
 
-// expand is HKDF-Expand of SHA-256.
-func expand(prk []byte, info string, n int) []byte {
-	out, err := hkdf.Expand(sha256.New, prk, info, n)
-	if err != nil {
-		panic("ratchet: " + err.Error()) // n is small and constant
-	}
-	return out
-}
-
 // kdfRK is the step of the root chain: the next root key, a chain key and the
 // next header key of the same direction, from the Diffie-Hellman and, if the
 // chain has one, the post-quantum secret ss.
@@ -56,26 +48,30 @@ func kdfRK(rk, dh secret.Key, ss []byte) (nextRK, ck, nhk secret.Key) {
 
 // kdfCK is the step of a sending or receiving chain: the message key and the
 // next chain key.
-func kdfCK(ck secret.Key) (mk, next secret.Key) {
-	return secret.New(hmacSum(ck.Bytes(), []byte{1})), secret.New(hmacSum(ck.Bytes(), []byte{2}))
+func kdfCK(ck secret.Key) (mk, next [keySize]byte) {
+	return hmacSum(ck.Bytes(), []byte{1}), hmacSum(ck.Bytes(), []byte{2})
 }
 
-// messageKey derives the AEAD key and nonce of one message. The random hn is
-// in it so that a state restored from a backup, which sends under the same mk
-// again, does not repeat a key and nonce.
-func messageKey(mk secret.Key, hn []byte) (key, nonce []byte) {
-	out := expand(mk.Bytes(), labelMessage+string(hn), keySize+12)
-	return out[:keySize], out[keySize:]
+// messageKey appends to dst the AEAD key of one message, of 32 bytes, and its
+// nonce, of 12. The random hn is in it so that a state restored from a backup,
+// which sends under the same mk again, does not repeat a key and nonce.
+func messageKey(dst, mk, hn []byte) []byte {
+	return expand(dst, mk, labelMessage, hn, messageKeySize)
 }
+
+const messageKeySize = keySize + chacha20poly1305.NonceSize
 
 // tagKey is the key of a chain's tags and frame masks.
-func tagKey(hk secret.Key) []byte { return expand(hk.Bytes(), labelTag, keySize) }
+func tagKey(hk secret.Key) secret.Key {
+	return secret.New(expand(nil, hk.Bytes(), labelTag, nil, keySize))
+}
 
 // messageTag is the tag of message n of a chain.
-func messageTag(tagKey []byte, n uint32) (t Tag) {
+func messageTag(tagKey secret.Key, n uint32) (t Tag) {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(n))
-	copy(t[:], hmacSum(tagKey, b[:]))
+	sum := hmacSum(tagKey.Bytes(), b[:])
+	copy(t[:], sum[:])
 	return t
 }
 
@@ -89,7 +85,8 @@ func weekOf(now time.Time) uint32 {
 func firstTag(inboxKey [InboxKeySize]byte, week uint32) (t Tag) {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], week)
-	copy(t[:], hmacSum(inboxKey[:], b[:]))
+	sum := hmacSum(inboxKey[:], b[:])
+	copy(t[:], sum[:])
 	return t
 }
 
@@ -108,10 +105,4 @@ func FirstTags(inboxKey [InboxKeySize]byte, now time.Time) (tags [LateWeeks + 2]
 		tags[i] = firstTag(inboxKey, w-uint32(i))
 	}
 	return tags
-}
-
-func hmacSum(key, data []byte) []byte {
-	h := hmac.New(sha256.New, key)
-	h.Write(data)
-	return h.Sum(nil)
 }

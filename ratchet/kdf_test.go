@@ -29,10 +29,10 @@ func TestChainKeyVector(t *testing.T) {
 		return b
 	}
 	mk, next := kdfCK(secret.New(unhex("chain_key")))
-	if !bytes.Equal(mk.Bytes(), unhex("message_seed")) {
+	if !bytes.Equal(mk[:], unhex("message_seed")) {
 		t.Error("message key differs")
 	}
-	if !bytes.Equal(next.Bytes(), unhex("next_chain_key")) {
+	if !bytes.Equal(next[:], unhex("next_chain_key")) {
 		t.Error("next chain key differs")
 	}
 }
@@ -124,7 +124,7 @@ func TestHeaderExtensions(t *testing.T) {
 	seal := func(h *header) Message {
 		h.dh, h.pn, h.n = s.dhsPub, s.pn, uint32(s.ns)
 		mk, _ := kdfCK(s.cks)
-		return Message{messageTag(tagKey(s.hks), h.n), (*meter)(nil).sealMessage(s.hks, mk, id, h, []byte("x"), []byte("ad"), 1024)}
+		return Message{messageTag(tagKey(s.hks), h.n), (*meter)(nil).sealMessage(s.hks, tagKey(s.hks), mk[:], id, h, []byte("x"), []byte("ad"), 1024)}
 	}
 	for name, c := range map[string]struct {
 		ext  []ext

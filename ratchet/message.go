@@ -57,13 +57,15 @@ func (h *header) extSize() (n int) {
 }
 
 func (h *header) marshal() []byte {
-	n := h.extSize()
-	b := make([]byte, 0, headerSize+n)
+	return h.append(make([]byte, 0, headerSize+h.extSize()))
+}
+
+func (h *header) append(b []byte) []byte {
 	b = append(b, Version, h.flags())
 	b = append(b, h.dh[:]...)
 	b = wire.AppendUint32(b, h.pn)
 	b = wire.AppendUint32(b, h.n)
-	b = wire.AppendUint32(b, uint32(n))
+	b = wire.AppendUint32(b, uint32(h.extSize()))
 	for _, e := range h.ext {
 		b = wire.AppendLP(wire.AppendUint16(b, e.typ), e.data)
 	}
@@ -104,34 +106,39 @@ func parseHeader(b []byte) (*header, error) {
 
 // frameMask is the mask of a message with nonce hn. Tags hash 8 bytes under the
 // same key and masks 24, so that they are apart.
-func frameMask(tagKey, hn []byte) []byte { return hmacSum(tagKey, hn)[:maskSize] }
+func frameMask(tagKey secret.Key, hn []byte) (mask [maskSize]byte) {
+	sum := hmacSum(tagKey.Bytes(), hn)
+	copy(mask[:], sum[:])
+	return mask
+}
 
-// sealMessage encrypts pt under hk (header) and mk (content) so that the result
-// is exactly size bytes long. The content is encrypted first, with the header as
-// additional data; then the header, with the encrypted content as additional
-// data. So who has the header key knows from one opening that nobody else has
-// touched the body.
-func (m *meter) sealMessage(hk, mk secret.Key, id ID, h *header, pt, appAD []byte, size int) []byte {
-	plain := h.marshal()
-	n := nonceSize + maskSize + len(plain) + aeadTag
-	body := make([]byte, n, size)
-	hn := body[:nonceSize]
+// sealMessage encrypts pt under hk (header, with the tag key tk) and mk (content)
+// so that the result is exactly size bytes long. The content is encrypted first,
+// with the header as additional data; then the header, with the encrypted content
+// as additional data. So who has the header key knows from one opening that
+// nobody else has touched the body.
+func (m *meter) sealMessage(hk, tk secret.Key, mk []byte, id ID, h *header, pt, appAD []byte, size int) []byte {
+	length := headerSize + h.extSize()
+	n := nonceSize + maskSize + length + aeadTag
+	body := make([]byte, size)
+	hn, mask, sealed, padded := body[:nonceSize], body[nonceSize:][:maskSize], body[nonceSize+maskSize:n], body[n:size-aeadTag]
 	rand.Read(hn)
+	binary.BigEndian.PutUint32(mask, uint32(length+aeadTag))
+	hide := frameMask(tk, hn)
+	subtle.XORBytes(mask, mask, hide[:])
 
-	mask := body[nonceSize:][:maskSize]
-	binary.BigEndian.PutUint32(mask, uint32(len(plain)+aeadTag))
-	subtle.XORBytes(mask, mask, frameMask(tagKey(hk), hn))
-
-	key, nonce := messageKey(mk, hn)
+	// The key, the additional data of the content, and in it the header.
+	scratch := make([]byte, 0, messageKeySize+contentADSize+length+len(appAD))
+	scratch = messageKey(scratch, mk, hn)
+	key, nonce := scratch[:keySize], scratch[keySize:]
 	defer clear(key)
-	padded := body[n : size-aeadTag]
-	clear(padded[copy(padded, pt):])
-	padded[len(pt)] = 0x80
+	plain, ad := appendContentAD(scratch[len(scratch):], id, hn, h.append, length, appAD)
+
+	padded[copy(padded, pt)] = 0x80
 	m.seal(key, nonce)
-	body = aead(key).Seal(body[:n], nonce, padded, contentAD(id, hn, plain, appAD))
-	sealed := body[nonceSize+maskSize : n]
+	aead(key).Seal(padded[:0], nonce, padded, ad)
 	m.seal(hk.Bytes(), hn)
-	xaead(hk.Bytes()).Seal(sealed[:0], hn, plain, headerAD(id, body[n:]))
+	xaead(hk.Bytes()).Seal(sealed[:0], hn, plain, body[n:])
 	return body
 }
 
@@ -144,13 +151,13 @@ type openedHeader struct {
 
 // openHeader checks body against one header key: two hashes, and one AEAD
 // opening if the mask fits. What it returns was made by the peer, as a whole.
-func (s *Session) openHeader(hk secret.Key, body []byte) (*openedHeader, error) {
+func (s *Session) openHeader(hk, tk secret.Key, body []byte) (*openedHeader, error) {
 	if len(body) < messageOverhead || len(body) > MaxBody {
 		return nil, ErrDecrypt
 	}
 	hn, mask, rest := body[:nonceSize], body[nonceSize:][:maskSize], body[nonceSize+maskSize:]
-	var lengths [maskSize]byte
-	subtle.XORBytes(lengths[:], mask, frameMask(tagKey(hk), hn))
+	lengths := frameMask(tk, hn)
+	subtle.XORBytes(lengths[:], lengths[:], mask)
 	size, zero := binary.BigEndian.Uint32(lengths[:]), binary.BigEndian.Uint32(lengths[4:])
 	if zero != 0 || size < headerSize+aeadTag || size > headerSize+MaxExt+aeadTag ||
 		int(size) > len(rest)-aeadTag-1 {
@@ -158,7 +165,7 @@ func (s *Session) openHeader(hk secret.Key, body []byte) (*openedHeader, error) 
 	}
 	sealed, content := rest[:size:size], rest[size:]
 	s.meter.add(countHeader)
-	plain, err := xaead(hk.Bytes()).Open(nil, hn, sealed, headerAD(s.id, content))
+	plain, err := xaead(hk.Bytes()).Open(nil, hn, sealed, content)
 	if err != nil {
 		return nil, ErrDecrypt
 	}
@@ -170,38 +177,52 @@ func (s *Session) openHeader(hk secret.Key, body []byte) (*openedHeader, error) 
 }
 
 // openContent decrypts the content with its message key and takes the padding off.
-func (o *openedHeader) openContent(mk secret.Key, id ID, appAD []byte) ([]byte, error) {
-	key, nonce := messageKey(mk, o.hn)
+func (o *openedHeader) openContent(mk []byte, id ID, appAD []byte) ([]byte, error) {
+	scratch := make([]byte, 0, messageKeySize+contentADSize+len(o.plain)+len(appAD))
+	scratch = messageKey(scratch, mk, o.hn)
+	key, nonce := scratch[:keySize], scratch[keySize:]
 	defer clear(key)
-	padded, err := aead(key).Open(nil, nonce, o.content, contentAD(id, o.hn, o.plain, appAD))
+	_, ad := appendContentAD(scratch[len(scratch):], id, o.hn, func(b []byte) []byte { return append(b, o.plain...) }, len(o.plain), appAD)
+	padded, err := aead(key).Open(nil, nonce, o.content, ad)
 	if err != nil {
 		return nil, ErrDecrypt
 	}
-	for i := len(padded) - 1; i >= 0; i-- {
-		switch padded[i] {
-		case 0:
-		case 0x80:
-			return padded[:i:i], nil
-		default:
-			return nil, ErrDecrypt
-		}
+	return unpad(padded)
+}
+
+// unpad takes off 0x80 and the zeros after it. What is padded has been
+// authenticated, so that its time may depend on it.
+func unpad(b []byte) ([]byte, error) {
+	n := len(b)
+	for n >= 8 && binary.NativeEndian.Uint64(b[n-8:]) == 0 {
+		n -= 8
 	}
-	return nil, ErrDecrypt
+	for n > 0 && b[n-1] == 0 {
+		n--
+	}
+	if n == 0 || b[n-1] != 0x80 {
+		return nil, ErrDecrypt
+	}
+	return b[: n-1 : n-1], nil
 }
 
-// headerAD is T || c, the additional data of the header.
-func headerAD(id ID, content []byte) []byte {
-	return append(append(make([]byte, 0, IDSize+len(content)), id[:]...), content...)
-}
+// contentADSize is the length of the content's additional data without header
+// and application data.
+const contentADSize = IDSize + 4 + nonceSize + 4
 
-// contentAD is T || LP(hn || header) || LP(appAD), the additional data of the
-// content.
-func contentAD(id ID, hn, plain, appAD []byte) []byte {
-	b := make([]byte, 0, IDSize+4+len(hn)+len(plain)+4+len(appAD))
+// appendContentAD appends T || LP(hn || header) || LP(appAD), the additional data
+// of the content, and returns it with the header in it, which write appends and
+// which has length bytes.
+func appendContentAD(b []byte, id ID, hn []byte, write func([]byte) []byte, length int, appAD []byte) (plain, ad []byte) {
+	from := len(b)
 	b = append(b, id[:]...)
-	b = wire.AppendUint32(b, uint32(len(hn)+len(plain)))
-	b = append(append(b, hn...), plain...)
-	return wire.AppendLP(b, appAD)
+	b = wire.AppendUint32(b, uint32(len(hn)+length))
+	b = append(b, hn...)
+	at := len(b)
+	b = write(b)
+	end := len(b)
+	b = wire.AppendLP(b, appAD)
+	return b[at:end:end], b[from:]
 }
 
 // sizeFor returns the smallest body size of at least n bytes, 0 if there is none.

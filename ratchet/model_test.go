@@ -800,19 +800,20 @@ func (w *model) checkClassicalThief(th theft, s *Session, seq []chainOf, at int)
 		if l.id != th.id || l.from != th.from || l.preamble || l.n > int(s.ns)+300 {
 			continue
 		}
-		h, err := s.openHeader(s.hks, l.m.Body)
+		h, err := s.openHeader(s.hks, tagKey(s.hks), l.m.Body)
 		if err != nil {
-			h, err = s.openHeader(s.nhks, l.m.Body)
+			h, err = s.openHeader(s.nhks, tagKey(s.nhks), l.m.Body)
 		}
 		if err != nil {
 			continue
 		}
 		ck := s.cks.Clone()
 		for n := s.ns; n < uint64(h.n); n++ {
-			_, ck = kdfCK(ck)
+			_, next := kdfCK(ck)
+			ck = secret.New(next[:])
 		}
 		mk, _ := kdfCK(ck)
-		_, err = h.openContent(mk, s.id, []byte("ad"))
+		_, err = h.openContent(mk[:], s.id, []byte("ad"))
 		if h.dh != s.dhsPub && err == nil {
 			w.fail("a stolen state reads %q, of a chain begun later", l.text)
 		}

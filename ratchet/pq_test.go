@@ -15,9 +15,9 @@ import (
 func (d *device) peek(id ID, m Message) *header {
 	d.tb.Helper()
 	s := d.load(id)
-	h, err := s.openHeader(s.hkr, m.Body)
+	h, err := s.openHeader(s.hkr, tagKey(s.hkr), m.Body)
 	if err != nil {
-		h, err = s.openHeader(s.nhkr, m.Body)
+		h, err = s.openHeader(s.nhkr, tagKey(s.nhkr), m.Body)
 	}
 	if err != nil {
 		d.tb.Fatalf("no header: %v", err)
@@ -301,7 +301,7 @@ func (d *device) evil(id ID, exts ...ext) Message {
 	}
 	mk, _ := kdfCK(s.cks)
 	h := &header{dh: s.dhsPub, pn: s.pn, n: uint32(s.ns), ext: exts}
-	return Message{messageTag(tagKey(s.hks), h.n), (*meter)(nil).sealMessage(s.hks, mk, s.id, h, []byte("evil"), []byte("ad"), 4096)}
+	return Message{messageTag(tagKey(s.hks), h.n), (*meter)(nil).sealMessage(s.hks, tagKey(s.hks), mk[:], s.id, h, []byte("evil"), []byte("ad"), 4096)}
 }
 
 func numberedExt(typ uint16, number uint32, data []byte) ext {
@@ -351,7 +351,7 @@ func (d *device) evilPeerOf(a *device, id ID, exts ...ext) Message {
 	_, ck, _ := kdfRK(peer.rk, shared, nil)
 	mk, _ := kdfCK(ck)
 	h := &header{dh: key.PublicKey().Compressed(), pn: uint32(own.ns), ext: exts}
-	return Message{messageTag(tagKey(peer.nhkr), 0), (*meter)(nil).sealMessage(peer.nhkr, mk, id, h, []byte("evil"), []byte("ad"), 4096)}
+	return Message{messageTag(tagKey(peer.nhkr), 0), (*meter)(nil).sealMessage(peer.nhkr, tagKey(peer.nhkr), mk[:], id, h, []byte("evil"), []byte("ad"), 4096)}
 }
 
 func TestAnswerToAnotherOffer(t *testing.T) {

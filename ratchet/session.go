@@ -19,9 +19,7 @@ const maxN = math.MaxUint32 - 1
 // advance it return the next state, which shares no key with the one before. It
 // does not print its keys. The zero value is not usable.
 type Session struct {
-	id      ID
-	peer    Identity
-	created int64 // Unix seconds
+	*origin // never changed, so shared
 
 	rk secret.Key
 
@@ -45,6 +43,9 @@ type Session struct {
 	nr             uint64 // number of the next message expected
 	recvChain      uint32 // how many receiving chains there were
 
+	// The tag keys of both chains, derived from hks and hkr; not stored.
+	tks, tkr secret.Key
+
 	pq pqState
 
 	// What an initiator seals into every message until the first answer; nil
@@ -52,6 +53,13 @@ type Session struct {
 	pre *preamble
 
 	meter *meter
+}
+
+// origin is what a session is from its beginning on.
+type origin struct {
+	id      ID
+	peer    Identity
+	created int64 // Unix seconds
 }
 
 // ID returns the session's id, the same on both sides.
@@ -86,19 +94,36 @@ func Preferred(a, b *Session) *Session {
 	return a
 }
 
-// keys lists the fields that hold secrets: eight keys of keySize and the seed
-// of KEMPrivateSize bytes.
-func (s *Session) keys() [9]*secret.Key {
-	return [9]*secret.Key{&s.rk, &s.dhs, &s.cks, &s.hks, &s.nhks, &s.ckr, &s.hkr, &s.nhkr, &s.pq.seed}
+// keys lists the fields that hold secrets. The first storedKeys of them are
+// stored: eight keys of keySize and the seed of KEMPrivateSize bytes.
+func (s *Session) keys() [storedKeys + 2]*secret.Key {
+	return [...]*secret.Key{&s.rk, &s.dhs, &s.cks, &s.hks, &s.nhks, &s.ckr, &s.hkr, &s.nhkr, &s.pq.seed, &s.tks, &s.tkr}
 }
 
-// keysSize is how many bytes all of keys have.
-const keysSize = 8*keySize + KEMPrivateSize
+const (
+	storedKeys     = 9
+	storedKeysSize = 8*keySize + KEMPrivateSize // in bytes
+)
+
+func (s *Session) stored() []*secret.Key {
+	all := s.keys()
+	return all[:storedKeys]
+}
+
+// derive derives what is not stored.
+func (s *Session) derive() {
+	if !s.hks.IsZero() {
+		s.tks = tagKey(s.hks)
+	}
+	if !s.hkr.IsZero() {
+		s.tkr = tagKey(s.hkr)
+	}
+}
 
 // clone returns a copy that shares no key.
 func (s *Session) clone() *Session {
 	next := *s
-	store := make([]byte, 0, keysSize)
+	store := make([]byte, 0, storedKeysSize+2*keySize)
 	for _, k := range next.keys() {
 		if !k.IsZero() {
 			n := len(store)
@@ -162,10 +187,10 @@ func (s *Session) encrypt(plaintext, appAD []byte, now time.Time) (m Message, er
 	}
 	h := &header{dh: s.dhsPub, pn: s.pn, n: uint32(s.ns), ext: s.pq.exts()}
 	mk, ck := kdfCK(s.cks)
-	defer mk.Erase()
+	defer clear(mk[:])
 	s.meter.add(countChain)
 	s.cks.Erase()
-	s.cks = ck
+	s.cks = secret.New(ck[:])
 	s.ns++
 	s.pq.sent = min(s.pq.sent, math.MaxUint32-1) + 1
 
@@ -174,8 +199,8 @@ func (s *Session) encrypt(plaintext, appAD []byte, now time.Time) (m Message, er
 		overhead = s.pre.overhead()
 	}
 	size := sizeFor(messageOverhead + h.extSize() + len(plaintext) + overhead) // never 0: see MaxPlaintext
-	m.Tag = messageTag(tagKey(s.hks), h.n)
-	m.Body = s.meter.sealMessage(s.hks, mk, s.id, h, plaintext, appAD, size-overhead)
+	m.Tag = messageTag(s.tks, h.n)
+	m.Body = s.meter.sealMessage(s.hks, s.tks, mk[:], s.id, h, plaintext, appAD, size-overhead)
 	if s.pre != nil {
 		return s.pre.seal(&s.peer, m, now, s.meter)
 	}
@@ -226,6 +251,8 @@ func (s *Session) sendStepWith(key *secp.PrivateKey) error {
 	s.pn = uint32(s.ns)
 	s.ns = 0
 	s.hks = s.nhks
+	s.tks.Erase()
+	s.tks = tagKey(s.hks)
 	rk := s.rk
 	s.rk, s.cks, s.nhks = kdfRK(rk, shared, ss)
 	s.dhs = key.Bytes()
@@ -261,10 +288,11 @@ func (s *Session) receiveStep(h *header, now time.Time) error {
 		return err
 	}
 	s.pq.chainEnded()
-	for _, k := range []*secret.Key{&s.hkr, &s.ckr, &s.hks, &s.cks} {
+	for _, k := range []*secret.Key{&s.hkr, &s.tkr, &s.ckr, &s.hks, &s.tks, &s.cks} {
 		k.Erase() // the next message we send begins a chain, so ours has ended too
 	}
 	s.hkr = s.nhkr
+	s.tkr = tagKey(s.hkr)
 	rk := s.rk
 	s.rk, s.ckr, s.nhkr = kdfRK(rk, shared, ss)
 	clear(ss)
@@ -306,20 +334,22 @@ func (s *Session) Decrypt(in Incoming, now time.Time) (*Opened, error) {
 		return s.decryptSkipped(in, now)
 	}
 	if !s.hkr.IsZero() {
-		h, err := s.openHeader(s.hkr, in.Body)
+		h, err := s.openHeader(s.hkr, s.tkr, in.Body)
 		if err == nil {
-			return s.decryptNext(h, in, now, false)
+			return s.decryptNext(h, s.tkr, in, now, false)
 		}
 		if !errors.Is(err, ErrDecrypt) {
 			return nil, err
 		}
 	}
 	if !s.nhkr.IsZero() {
-		h, err := s.openHeader(s.nhkr, in.Body)
+		tk := tagKey(s.nhkr)
+		defer tk.Erase()
+		h, err := s.openHeader(s.nhkr, tk, in.Body)
 		if err != nil {
 			return nil, err
 		}
-		return s.decryptNext(h, in, now, true)
+		return s.decryptNext(h, tk, in, now, true)
 	}
 	return nil, ErrDecrypt
 }
@@ -333,14 +363,16 @@ func (s *Session) decryptSkipped(in Incoming, now time.Time) (*Opened, error) {
 	if k.Expired(now) {
 		return nil, ErrReplay
 	}
-	h, err := s.openHeader(k.HeaderKey, in.Body)
+	tk := tagKey(k.HeaderKey)
+	defer tk.Erase()
+	h, err := s.openHeader(k.HeaderKey, tk, in.Body)
 	if err != nil {
 		return nil, err
 	}
 	if h.n != k.N {
 		return nil, ErrDecrypt
 	}
-	pt, err := h.openContent(k.MessageKey, s.id, in.AppAD)
+	pt, err := h.openContent(k.MessageKey.Bytes(), s.id, in.AppAD)
 	if err != nil {
 		return nil, err
 	}
@@ -354,13 +386,9 @@ func (s *Session) decryptSkipped(in Incoming, now time.Time) (*Opened, error) {
 }
 
 // decryptNext opens a message whose header is genuine, of the current receiving
-// chain or, if step, of the next.
-func (s *Session) decryptNext(h *openedHeader, in Incoming, now time.Time, step bool) (*Opened, error) {
-	hk := s.hkr
-	if step {
-		hk = s.nhkr
-	}
-	tag := messageTag(tagKey(hk), h.n)
+// chain or, if step, of the next, whose tag key is tk.
+func (s *Session) decryptNext(h *openedHeader, tk secret.Key, in Incoming, now time.Time, step bool) (*Opened, error) {
+	tag := messageTag(tk, h.n)
 	if subtle.ConstantTimeCompare(tag[:], in.Tag[:]) != 1 {
 		return nil, ErrDecrypt
 	}
@@ -397,15 +425,15 @@ func (s *Session) decryptNext(h *openedHeader, in Incoming, now time.Time, step 
 		return fail(err)
 	}
 	mk, ck := kdfCK(next.ckr)
-	defer mk.Erase()
+	defer clear(mk[:])
 	next.meter.add(countChain)
-	pt, err := h.openContent(mk, s.id, in.AppAD)
+	pt, err := h.openContent(mk[:], s.id, in.AppAD)
 	if err != nil {
-		ck.Erase()
+		clear(ck[:])
 		return fail(err)
 	}
 	next.ckr.Erase()
-	next.ckr = ck
+	next.ckr = secret.New(ck[:])
 	next.nr++
 	if err := next.pq.take(&h.header, next.meter); err != nil {
 		return fail(err)
@@ -429,16 +457,15 @@ func (s *Session) skip(keys []SkippedKey, until uint64, now time.Time) ([]Skippe
 	if until == s.nr {
 		return keys, nil
 	}
-	tk := tagKey(s.hkr)
 	for ; s.nr < until; s.nr++ {
 		mk, ck := kdfCK(s.ckr)
 		s.meter.add(countChain)
 		keys = append(keys, SkippedKey{
-			Tag: messageTag(tk, uint32(s.nr)), N: uint32(s.nr),
-			HeaderKey: s.hkr.Clone(), MessageKey: mk, Created: now.Truncate(time.Second),
+			Tag: messageTag(s.tkr, uint32(s.nr)), N: uint32(s.nr),
+			HeaderKey: s.hkr.Clone(), MessageKey: secret.New(mk[:]), Created: now.Truncate(time.Second),
 		})
 		s.ckr.Erase()
-		s.ckr = ck
+		s.ckr = secret.New(ck[:])
 	}
 	return keys, nil
 }

@@ -255,7 +255,7 @@ func TestOldKeysAreGone(t *testing.T) {
 	}
 	mk, _ := kdfCK(before.ckr)
 	state := o.Session.Marshal().Bytes()
-	for name, k := range map[string][]byte{"chain key": before.ckr.Bytes(), "message key": mk.Bytes()} {
+	for name, k := range map[string][]byte{"chain key": before.ckr.Bytes(), "message key": mk[:]} {
 		if bytes.Contains(state, k) {
 			t.Errorf("the %s is in the next state", name)
 		}
@@ -327,7 +327,7 @@ func TestEveryBitFlipOfAFirstMessageIsRefused(t *testing.T) {
 		flipped.Tag[bit/8] ^= 1 << (bit % 8)
 		b.refuse(flipped, ErrDecrypt)
 	}
-	key := expand(b.inboxKey[:], labelFirstSeal, keySize)
+	key := expand(nil, b.inboxKey[:], labelFirstSeal, nil, keySize)
 	inner := must(xaead(key).Open(nil, m.Body[:nonceSize], m.Body[nonceSize:], firstAD(m.Tag)))
 	for i := 0; i < len(inner); i += 7 {
 		body := bytes.Clone(inner)
@@ -463,14 +463,14 @@ func TestPeerOutOfTurn(t *testing.T) {
 	hk := out.nhkr    // which alice's next chain would use
 	h := &header{dh: s.dhsPub, pn: 2}
 	tag := messageTag(tagKey(hk), 0)
-	body := (*meter)(nil).sealMessage(hk, s.cks, id, h, []byte("x"), []byte("ad"), 256)
+	body := (*meter)(nil).sealMessage(hk, tagKey(hk), s.cks.Bytes(), id, h, []byte("x"), []byte("ad"), 256)
 	b.refuse(Message{tag, body}, ErrDecrypt)
 	b.send(id, "now it has begun")
 	b.refuse(Message{tag, body}, ErrDecrypt)
 
 	// A ratchet key that is no point.
 	h.dh[0] = 9
-	body = (*meter)(nil).sealMessage(b.load(id).nhkr, s.cks, id, h, []byte("x"), []byte("ad"), 256)
+	body = (*meter)(nil).sealMessage(b.load(id).nhkr, tagKey(b.load(id).nhkr), s.cks.Bytes(), id, h, []byte("x"), []byte("ad"), 256)
 	b.refuse(Message{messageTag(tagKey(b.load(id).nhkr), 0), body}, ErrDecrypt)
 }
 

@@ -16,7 +16,7 @@ const stateVersion = 2
 
 // StateSize is the size of a marshalled session that has been answered, in
 // bytes, whatever is in it.
-const StateSize = 1 + IDSize + IdentitySize + 8 + 2 + keysSize + 2*secp.PublicKeySize + 8 + 4 + 8 + 4 +
+const StateSize = 1 + IDSize + IdentitySize + 8 + 2 + storedKeysSize + 2*secp.PublicKeySize + 8 + 4 + 8 + 4 +
 	4 + 4 + 8 + 4 + 1 + KEMPublicSize + 1
 
 // Marshal returns the state to be stored, secrets included: always [StateSize]
@@ -55,13 +55,13 @@ func (s *Session) Marshal() secret.Key {
 	b = s.peer.append(b)
 	b = wire.AppendUint64(b, uint64(s.created))
 	var present uint16
-	for i, k := range s.keys() {
+	for i, k := range s.stored() {
 		if !k.IsZero() {
 			present |= 1 << i
 		}
 	}
 	b = wire.AppendUint16(b, present)
-	for i, k := range s.keys() {
+	for i, k := range s.stored() {
 		b = appendPadded(b, k.Bytes(), keyLen(i))
 	}
 	b = append(append(b, s.dhsPub[:]...), s.dhr[:]...)
@@ -119,15 +119,15 @@ func ParseSession(b []byte) (*Session, error) {
 	if err := readStateVersion(r); err != nil {
 		return nil, err
 	}
-	s := new(Session)
+	s := &Session{origin: new(origin)}
 	r.Copy(s.id[:])
 	s.peer = readIdentity(r)
 	s.created = readUnix(r)
 	present := r.Uint16()
-	if present >= 1<<len(s.keys()) {
+	if present >= 1<<storedKeys {
 		r.Fail(wire.ErrValue)
 	}
-	for i, k := range s.keys() {
+	for i, k := range s.stored() {
 		if present&(1<<i) != 0 {
 			*k = secret.Copy(r.Bytes(keyLen(i)))
 		} else {
@@ -169,6 +169,7 @@ func ParseSession(b []byte) (*Session, error) {
 		s.Erase()
 		return nil, err
 	}
+	s.derive()
 	return s, nil
 }
 

@@ -203,7 +203,7 @@ func makeSessionVector(t *testing.T, seed uint64, name string, oneTime bool, scr
 			current[word.from] = next.dhsPub
 			c := chainVector{
 				Private: next.dhs.Clone().Bytes(), DH: dh, RK: next.rk.Clone().Bytes(),
-				HK: next.hks.Clone().Bytes(), NHK: next.nhks.Clone().Bytes(), TagKey: tagKey(next.hks),
+				HK: next.hks.Clone().Bytes(), NHK: next.nhks.Clone().Bytes(), TagKey: tagKey(next.hks).Bytes(),
 			}
 			if next.pq.kind == heldAnswer {
 				c.Answer = &answerVector{next.pq.taken, next.pq.held, ss}
@@ -231,8 +231,9 @@ func makeSessionVector(t *testing.T, seed uint64, name string, oneTime bool, scr
 			mv.Tag, mv.Body = bytes.Clone(f.Message.Tag[:]), bytes.Clone(f.Message.Body)
 		}
 		// What the sender does not keep is taken from the receiver's view.
-		mv.Mask = frameMask(c.TagKey, mv.Body[:nonceSize])
-		opened := must((&Session{id: id}).openHeader(next.hks, mv.Body))
+		mask := frameMask(secret.Copy(c.TagKey), mv.Body[:nonceSize])
+		mv.Mask = mask[:]
+		opened := must((&Session{origin: &origin{id: id}}).openHeader(next.hks, tagKey(next.hks), mv.Body))
 		mv.Header = opened.plain
 		ends[word.from] = next
 		o := read()
@@ -250,8 +251,8 @@ func makeSessionVector(t *testing.T, seed uint64, name string, oneTime bool, scr
 		ck := secret.Copy(c.CK)
 		for i := range c.Messages {
 			mk, following := kdfCK(ck)
-			c.Messages[i].MK = mk.Bytes()
-			ck = following
+			c.Messages[i].MK = mk[:]
+			ck = secret.New(following[:])
 		}
 	}
 	return v
@@ -302,7 +303,11 @@ func TestSecondImplementation(t *testing.T) {
 func same(t *testing.T, what string, got, want []byte) {
 	t.Helper()
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s: %x, want %x", what, got, want)
+		at := 0
+		for at < min(len(got), len(want)) && got[at] == want[at] {
+			at++
+		}
+		t.Errorf("%s: %d bytes differ from %d at byte %d", what, len(got), len(want), at)
 	}
 }
 
@@ -403,7 +408,7 @@ func checkPlain(t *testing.T, v *sessionVector) {
 			// The wire.
 			padded := append(cat(m.Plaintext, []byte{0x80}), make([]byte, len(m.Body)-24-8-len(header)-16-16-len(m.Plaintext)-1)...)
 			content := must(chacha20poly1305.New(kn[:32])).Seal(nil, kn[32:], padded, cat(T[:], lp(cat(hn, header), m.AppAD)))
-			sealed := must(chacha20poly1305.NewX(c.HK)).Seal(nil, hn, header, cat(T[:], content))
+			sealed := must(chacha20poly1305.NewX(c.HK)).Seal(nil, hn, header, content)
 			length := cat(id(uint32(len(sealed))), id(0))
 			for k := range length {
 				length[k] ^= mask[k]
@@ -466,7 +471,7 @@ func checkPackage(t *testing.T, v *sessionVector) {
 	}
 	// A as it was before its first chain.
 	a := &Session{
-		id: ID(v.Handshake.T), peer: b.id, rk: secret.Copy(v.Handshake.RK), nhks: secret.Copy(v.Handshake.HKA), nhkr: secret.Copy(v.Handshake.NHKB),
+		origin: &origin{id: ID(v.Handshake.T), peer: b.id}, rk: secret.Copy(v.Handshake.RK), nhks: secret.Copy(v.Handshake.HKA), nhkr: secret.Copy(v.Handshake.NHKB),
 		dhr: b.spk[v.Prekeys.SPKID].PublicKey().Compressed(),
 	}
 	ends := [2]*Session{a, nil}
@@ -485,7 +490,8 @@ func checkPackage(t *testing.T, v *sessionVector) {
 			if m.Offer != nil {
 				s.pq.offered, s.pq.seed, s.pq.ek = m.Offer.Number, secret.Copy(m.Offer.Seed), nil
 			}
-			_, s.cks = kdfCK(s.cks)
+			_, following := kdfCK(s.cks)
+			s.cks = secret.New(following[:])
 			s.ns++
 			var o *Opened
 			var err error
@@ -525,6 +531,7 @@ func (s *Session) replay(c *chainVector) {
 		kind, held = heldAnswer, c.Answer.CT
 	}
 	s.pn, s.ns, s.hks = uint32(s.ns), 0, s.nhks
+	s.derive()
 	s.rk, s.cks, s.nhks = kdfRK(s.rk, must(key.ECDH(must(secp.ParsePublicKey(s.dhr[:])))), ss)
 	s.dhs, s.dhsPub = key.Bytes(), key.PublicKey().Compressed()
 	s.pq.kind, s.pq.held = kind, held
