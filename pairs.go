@@ -107,6 +107,9 @@ func (s *step) sending(a identity.Account) (*ratchet.Session, error) {
 		if err != nil {
 			return nil, err
 		}
+		if session == nil {
+			continue // of another version, and dropped
+		}
 		device, err := log.Device(session.Peer().Dev, s.now)
 		if err != nil {
 			continue // revoked or expired: nothing is sent to it
@@ -450,7 +453,9 @@ func (s *step) archiveOthers(a identity.Account, session *ratchet.Session) error
 		if err != nil {
 			return err
 		}
-		best = ratchet.Preferred(best, other)
+		if other != nil {
+			best = ratchet.Preferred(best, other)
+		}
 	}
 	for _, id := range ids {
 		if id == best.ID() {

@@ -50,6 +50,9 @@ func (s *step) session(id ratchet.ID) (*ratchet.Session, error) {
 		return nil, err
 	}
 	session, err := unsealSession(s.Tx, id, sealed)
+	if errors.Is(err, ratchet.ErrVersion) {
+		return nil, s.dropSession(id)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +97,8 @@ func (s *step) forget(id ratchet.ID) {
 	s.then(func() { s.c.dismiss(id) })
 }
 
+// unsealSession reads a stored session. It returns [ratchet.ErrVersion] for one of
+// another version of this program: it is dropped, and another begun in its place.
 func unsealSession(tx *store.Tx, id ratchet.ID, sealed []byte) (*ratchet.Session, error) {
 	b, err := tx.UnsealKey(sessionScope(id), sessionPlace(id), sealed)
 	if err != nil {
@@ -101,19 +106,20 @@ func unsealSession(tx *store.Tx, id ratchet.ID, sealed []byte) (*ratchet.Session
 	}
 	defer b.Erase()
 	session, err := ratchet.ParseSession(b.Bytes())
-	if err != nil {
+	if err != nil && !errors.Is(err, ratchet.ErrVersion) {
 		return nil, fmt.Errorf("%w: session: %w", store.ErrCorrupt, err)
 	}
-	return session, nil
+	return session, err
 }
 
 // loadSessions reads the sessions that were in memory last, and what is skipped
-// in them, and fills the index.
+// in them, and fills the index. Those of another version are dropped.
 func (s *step) loadSessions() error {
 	rows, err := s.Query(`SELECT id, sealed FROM sessions WHERE idle = 0`)
 	if err != nil {
 		return err
 	}
+	var foreign []ratchet.ID
 	for rows.Next() {
 		var id ratchet.ID
 		var sealed []byte
@@ -121,6 +127,10 @@ func (s *step) loadSessions() error {
 			return err
 		}
 		session, err := unsealSession(s.Tx, id, sealed)
+		if errors.Is(err, ratchet.ErrVersion) {
+			foreign = append(foreign, id)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -128,6 +138,11 @@ func (s *step) loadSessions() error {
 	}
 	if err := rows.Err(); err != nil {
 		return err
+	}
+	for _, id := range foreign {
+		if err := s.dropSession(id); err != nil {
+			return err
+		}
 	}
 	if err := s.expectSkipped(`SELECT session, tag FROM skipped WHERE session IN (SELECT id FROM sessions WHERE idle = 0)`); err != nil {
 		return err
@@ -248,6 +263,9 @@ func (c *Client) tryIdle(ctx context.Context, in ratchet.Incoming, now time.Time
 				return err
 			}
 			session, err := unsealSession(tx, id, sealed)
+			if errors.Is(err, ratchet.ErrVersion) {
+				continue
+			}
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/ratchet"
 	"github.com/parley-im/parley/transport"
 )
@@ -149,5 +150,44 @@ func TestEnvelopesTogether(t *testing.T) {
 	}
 	if d := alice.Dropped(); d != (Dropped{Undecryptable: 1}) {
 		t.Errorf("dropped %+v", d)
+	}
+}
+
+// Sessions that another version of this program has stored are given up, those in
+// memory and idle ones; both sides go on in new ones.
+func TestSessionsOfAnotherVersion(t *testing.T) {
+	w := newWorld(t)
+	alice, bob, carol := w.join("alice"), w.join("bob"), w.join("carol")
+	w.connected(alice, bob, carol)
+	for _, p := range []*person{bob, carol} {
+		alice.wait(alice.say(p.name+".eth", "hello"), Delivered)
+		p.wait(p.say("alice.eth", "hello"), Delivered)
+	}
+	alice.rests(1)
+	if err := alice.step(t.Context(), func(s *step) error {
+		ids, err := s.sessionIDs(`SELECT id FROM sessions`)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			sealed, err := s.SealKey(sessionScope(id), sessionPlace(id), secret.New([]byte{1, 2, 3}))
+			if err != nil {
+				return err
+			}
+			if _, err := s.Exec(`UPDATE sessions SET sealed = ? WHERE id = ?`, sealed, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	alice.Close()
+	alice.options.Bootstrap = bob.node.Addrs()
+	alice.open()
+	for _, p := range []*person{bob, carol} {
+		alice.wait(alice.say(p.name+".eth", "anew"), Delivered)
+		p.until("it", heard("anew"))
+		p.wait(p.say("alice.eth", "gladly"), Delivered)
 	}
 }
