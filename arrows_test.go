@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"cmd/devnet":        {"", "apps/safe", "groups", "identity", "internal/devchain", "internal/store", "ratchet", "transport"},
 	"cmd/parley":        {"", "apps/safe", "apps/safe/service", "identity", "transport", "internal/store"},
 	"groups":            {"treekem"},
+	"groups/agree":      {},
 	"identity":          {},
 	"internal/devchain": {},
 	"internal/secp":     {},
@@ -47,6 +48,8 @@ var pure = map[string][]string{
 	"ratchet": {"net", "os", "log/slog", "context"},
 	"treekem": {"net", "os", "log/slog", "context"},
 	"groups":  {"net", "os", "log/slog", "context"},
+
+	"groups/agree": {"net", "os", "log/slog", "context"},
 }
 
 func TestImportArrows(t *testing.T) {

@@ -1,0 +1,187 @@
+package agree
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+)
+
+//go:generate go test . -count=1 -run Vectors$ -agree.vectors
+
+var makeVectors = flag.Bool("agree.vectors", false, "make the test vectors that are missing in testdata")
+
+// hexBytes are bytes that JSON has as hexadecimal digits.
+type hexBytes []byte
+
+func (h hexBytes) MarshalJSON() ([]byte, error) { return json.Marshal(hex.EncodeToString(h)) }
+
+func (h *hexBytes) UnmarshalJSON(data []byte) error {
+	var s string
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
+	}
+	b, err := hex.DecodeString(s)
+	*h = b
+	return err
+}
+
+// vectors returns what a file of testdata has; with -agree.vectors a file that is
+// not there is made first. Files that are there are never made anew.
+func vectors[T any](t *testing.T, name string, maker func() []T) []T {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	data, err := os.ReadFile(file)
+	if os.IsNotExist(err) && *makeVectors {
+		if data, err = json.MarshalIndent(maker(), "", " "); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		err = os.WriteFile(file, append(data, '\n'), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []T
+	if err := json.Unmarshal(data, &out); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	if len(out) == 0 {
+		t.Fatalf("%s: no cases", file)
+	}
+	return out
+}
+
+type leafVector struct {
+	Account hexBytes `json:"account"`
+	Device  hexBytes `json:"device"`
+	Added   hexBytes `json:"added"`
+}
+
+type nodeVector struct {
+	CID     hexBytes     `json:"cid"`
+	Parent  hexBytes     `json:"parent"`
+	Author  hexBytes     `json:"author"`
+	Device  hexBytes     `json:"device"`
+	Class   Class        `json:"class"`
+	Removed []leafVector `json:"removed"`
+	Added   []leafVector `json:"added"`
+}
+
+type voteVector struct {
+	Account hexBytes `json:"account"`
+	Device  hexBytes `json:"device"`
+	Seq     uint64   `json:"seq"`
+	Head    hexBytes `json:"head"`
+}
+
+type accusedVector struct {
+	Parent hexBytes `json:"parent"`
+	Device hexBytes `json:"device"`
+}
+
+type choiceVector struct {
+	GroupID hexBytes        `json:"group_id"`
+	Root    hexBytes        `json:"root"`
+	Members []leafVector    `json:"members"`
+	Nodes   []nodeVector    `json:"nodes"`
+	Votes   []voteVector    `json:"votes"`
+	Covered []leafVector    `json:"covered"`
+	Accused []accusedVector `json:"equivocations"`
+	Chain   []hexBytes      `json:"chain"`
+	Settled int             `json:"settled"`
+}
+
+func leafOut(l Leaf) leafVector {
+	return leafVector{hexBytes(l.Account), l.Device[:], l.Added[:]}
+}
+
+func (v leafVector) leaf() Leaf {
+	return Leaf{Account(v.Account), Device(v.Device), OrderID(v.Added)}
+}
+
+func leavesOut(ls []Leaf) []leafVector {
+	out := []leafVector{}
+	for _, l := range ls {
+		out = append(out, leafOut(l))
+	}
+	return out
+}
+
+func leavesIn(vs []leafVector) (out []Leaf) {
+	for _, v := range vs {
+		out = append(out, v.leaf())
+	}
+	return out
+}
+
+func choiceOut(s *situation, c Choice) choiceVector {
+	v := choiceVector{
+		GroupID: hexBytes(s.root[:]), Root: s.root[:], Members: leavesOut(s.members),
+		Nodes: []nodeVector{}, Votes: []voteVector{}, Covered: []leafVector{}, Accused: []accusedVector{}, Settled: c.Settled,
+	}
+	for _, n := range s.nodes {
+		v.Nodes = append(v.Nodes, nodeVector{n.CID[:], n.Parent[:], hexBytes(n.Author), n.Device[:], n.Class, leavesOut(n.Removed), leavesOut(n.Added)})
+	}
+	for _, b := range s.votes {
+		v.Votes = append(v.Votes, voteVector{hexBytes(b.Account), b.Device[:], b.Seq, b.Head[:]})
+	}
+	for l := range s.covered {
+		v.Covered = append(v.Covered, leafOut(l))
+	}
+	for _, a := range s.accused {
+		v.Accused = append(v.Accused, accusedVector{a.parent[:], a.device[:]})
+	}
+	for _, cid := range c.Chain {
+		v.Chain = append(v.Chain, cid[:])
+	}
+	return v
+}
+
+func (v *choiceVector) situation() *situation {
+	s := &situation{root: CID(v.Root), seed: FirstSeed(v.GroupID), members: leavesIn(v.Members), covered: map[Leaf]bool{}}
+	for _, n := range v.Nodes {
+		s.nodes = append(s.nodes, Node{CID(n.CID), CID(n.Parent), Account(n.Author), Device(n.Device), n.Class, leavesIn(n.Removed), leavesIn(n.Added)})
+	}
+	for _, b := range v.Votes {
+		s.votes = append(s.votes, Vote{Account(b.Account), Device(b.Device), b.Seq, CID(b.Head)})
+	}
+	for _, l := range leavesIn(v.Covered) {
+		s.covered[l] = true
+	}
+	for _, a := range v.Accused {
+		s.accused = append(s.accused, accusation{CID(a.Parent), Device(a.Device)})
+	}
+	return s
+}
+
+// makeChoices makes small random cases: those with a branch that is left.
+func makeChoices() (out []choiceVector) {
+	for seed := uint64(0); len(out) < 8; seed++ {
+		s := randomSituation(rand.New(rand.NewPCG(seed, 7)))
+		c := newOracle(s).choose()
+		if len(s.nodes) < 9 && len(c.Chain) > 2 && len(c.Chain)-1 < len(s.nodes) && (len(out) >= 4 || c.Settled > 1) {
+			out = append(out, choiceOut(s, c))
+		}
+	}
+	return out
+}
+
+func TestChoiceVectors(t *testing.T) {
+	for i, v := range vectors(t, "choice.json", makeChoices) {
+		c := v.situation().choose()
+		var chain []hexBytes
+		for _, cid := range c.Chain {
+			chain = append(chain, cid[:])
+		}
+		if !reflect.DeepEqual(chain, v.Chain) || c.Settled != v.Settled {
+			t.Errorf("case %d: chose %v, %d settled", i, c.Chain, c.Settled)
+		}
+	}
+}
