@@ -7,6 +7,24 @@ const (
 	MaxTree = 1 << 14
 	// MaxDepth bounds how far a branch reaches below the root.
 	MaxDepth = 1024
-	// MaxAccount bounds the bytes of an [Account].
+	// MaxGroupID and MaxAccount bound these names, in bytes, as package groups
+	// does.
+	MaxGroupID = 256
 	MaxAccount = 256
+	// MaxSignature bounds a signature, and MaxKey a beacon key, in bytes.
+	MaxSignature = 256
+	MaxKey       = 256
+	// MaxHeads bounds the causal heads of an order.
+	MaxHeads = 32
+	// MaxPayload bounds what an order carries, in bytes: a key package.
+	MaxPayload = 16 << 10
+	// MaxDevices bounds the devices whose statements are kept.
+	MaxDevices = 1 << 16
+	// MaxRemoves bounds the Remove orders of one issuer, and MaxOrdersPerIssuer
+	// the others, that no commit executes. Those that one does come with it, and
+	// are bounded by it.
+	MaxRemoves         = 4096
+	MaxOrdersPerIssuer = 64
+	// MaxOrders bounds all orders.
+	MaxOrders = 1 << 14
 )

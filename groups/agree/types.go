@@ -48,6 +48,8 @@ type Node struct {
 	// Removed leave with it, then Added come. A leaf that is resynchronised, or
 	// whose device key changes, is in both.
 	Removed, Added []Leaf
+	// Orders are those that it executes.
+	Orders []OrderID
 }
 
 func (c CID) String() string     { return fmt.Sprintf("%x", c[:6]) }

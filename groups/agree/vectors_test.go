@@ -1,6 +1,7 @@
 package agree
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"github.com/parley-im/parley/internal/secp"
 )
 
 //go:generate go test . -count=1 -run Vectors$ -agree.vectors
@@ -147,7 +150,7 @@ func choiceOut(s *situation, c Choice) choiceVector {
 func (v *choiceVector) situation() *situation {
 	s := &situation{root: CID(v.Root), seed: FirstSeed(v.GroupID), members: leavesIn(v.Members), covered: map[Leaf]bool{}}
 	for _, n := range v.Nodes {
-		s.nodes = append(s.nodes, Node{CID(n.CID), CID(n.Parent), Account(n.Author), Device(n.Device), n.Class, leavesIn(n.Removed), leavesIn(n.Added)})
+		s.nodes = append(s.nodes, Node{CID: CID(n.CID), Parent: CID(n.Parent), Author: Account(n.Author), Device: Device(n.Device), Class: n.Class, Removed: leavesIn(n.Removed), Added: leavesIn(n.Added)})
 	}
 	for _, b := range v.Votes {
 		s.votes = append(s.votes, Vote{Account(b.Account), Device(b.Device), b.Seq, CID(b.Head)})
@@ -182,6 +185,75 @@ func TestChoiceVectors(t *testing.T) {
 		}
 		if !reflect.DeepEqual(chain, v.Chain) || c.Settled != v.Settled {
 			t.Errorf("case %d: chose %v, %d settled", i, c.Chain, c.Settled)
+		}
+	}
+}
+
+// signedVector is one of the forms that members sign, of town's keys.
+type signedVector struct {
+	Form       string   `json:"form"`
+	Encoded    hexBytes `json:"encoded"`
+	Label      string   `json:"label"`
+	SignedPart hexBytes `json:"signed_part"`
+	PublicKey  hexBytes `json:"public_key"`
+	Signature  hexBytes `json:"signature"`
+	ID         hexBytes `json:"id"` // of an order
+}
+
+func makeSigned() []signedVector {
+	town := newTown(3)
+	s := town.statement(1, 1, 7, 2)
+	a := town.announcement(1, 0, 2, "key")
+	o := town.order(Order{Issuer: accountOf(0), Basis: cidOf(1), Kind: OrderAdd, Target: "someone", Payload: []byte("key package"), Heads: []OrderID{orderOf(1), orderOf(2)}})
+	id := o.ID()
+	public := func(d Device) []byte { return town.devices[d].PublicKey().Bytes() }
+	return []signedVector{
+		{"statement", s.Marshal(), LabelStatement, s.SignedPart(), public(s.Device), s.Signature, nil},
+		{"statement", s.Marshal(), LabelBeacon, s.SignedPart(), town.beacons[s.Head].PublicKey().Bytes(), s.BeaconSignature, nil},
+		{"announcement", a.Marshal(), LabelAnnouncement, a.SignedPart(), public(a.Device), a.Signature, nil},
+		{"order", o.Marshal(), LabelOrder, o.SignedPart(), public(o.Device), o.Signature, id[:]},
+	}
+}
+
+func TestSignedVectors(t *testing.T) {
+	for i, v := range vectors(t, "signed.json", makeSigned) {
+		var part, sig, id []byte
+		switch v.Form {
+		case "statement":
+			s, err := ParseStatement(v.Encoded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			part, sig = s.SignedPart(), s.Signature
+			if v.Label == LabelBeacon {
+				sig = s.BeaconSignature
+			}
+		case "announcement":
+			a, err := ParseAnnouncement(v.Encoded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			part, sig = a.SignedPart(), a.Signature
+		case "order":
+			o, err := ParseOrder(v.Encoded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			part, sig = o.SignedPart(), o.Signature
+			name := o.ID()
+			id = name[:]
+		default:
+			t.Fatalf("case %d: form %q", i, v.Form)
+		}
+		if !bytes.Equal(part, v.SignedPart) || !bytes.Equal(sig, v.Signature) || !bytes.Equal(id, v.ID) {
+			t.Errorf("case %d: decodes to something else", i)
+		}
+		key, err := secp.ParsePublicKey(v.PublicKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := key.Verify(v.Label, v.SignedPart, v.Signature); err != nil {
+			t.Errorf("case %d: %v", i, err)
 		}
 	}
 }
