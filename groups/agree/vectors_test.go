@@ -2,7 +2,6 @@ package agree
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"math/rand/v2"
@@ -12,30 +11,16 @@ import (
 	"testing"
 
 	"github.com/parley-im/parley/internal/secp"
+	"github.com/parley-im/parley/internal/vectors"
 )
 
 //go:generate go test . -count=1 -run Vectors$ -agree.vectors
 
 var makeVectors = flag.Bool("agree.vectors", false, "make the test vectors that are missing in testdata")
 
-// hexBytes are bytes that JSON has as hexadecimal digits.
-type hexBytes []byte
-
-func (h hexBytes) MarshalJSON() ([]byte, error) { return json.Marshal(hex.EncodeToString(h)) }
-
-func (h *hexBytes) UnmarshalJSON(data []byte) error {
-	var s string
-	if err := json.Unmarshal(data, &s); err != nil {
-		return err
-	}
-	b, err := hex.DecodeString(s)
-	*h = b
-	return err
-}
-
-// vectors returns what a file of testdata has; with -agree.vectors a file that is
+// readVectors returns what a file of testdata has; with -agree.vectors a file that is
 // not there is made first. Files that are there are never made anew.
-func vectors[T any](t *testing.T, name string, maker func() []T) []T {
+func readVectors[T any](t *testing.T, name string, maker func() []T) []T {
 	t.Helper()
 	file := filepath.Join("testdata", name)
 	data, err := os.ReadFile(file)
@@ -62,47 +47,47 @@ func vectors[T any](t *testing.T, name string, maker func() []T) []T {
 }
 
 type leafVector struct {
-	Account hexBytes `json:"account"`
-	Device  hexBytes `json:"device"`
-	Added   hexBytes `json:"added"`
+	Account vectors.Hex `json:"account"`
+	Device  vectors.Hex `json:"device"`
+	Added   vectors.Hex `json:"added"`
 }
 
 type nodeVector struct {
-	CID     hexBytes     `json:"cid"`
-	Parent  hexBytes     `json:"parent"`
-	Author  hexBytes     `json:"author"`
-	Device  hexBytes     `json:"device"`
+	CID     vectors.Hex  `json:"cid"`
+	Parent  vectors.Hex  `json:"parent"`
+	Author  vectors.Hex  `json:"author"`
+	Device  vectors.Hex  `json:"device"`
 	Class   Class        `json:"class"`
 	Removed []leafVector `json:"removed"`
 	Added   []leafVector `json:"added"`
 }
 
 type voteVector struct {
-	Account hexBytes `json:"account"`
-	Device  hexBytes `json:"device"`
-	Seq     uint64   `json:"seq"`
-	Head    hexBytes `json:"head"`
+	Account vectors.Hex `json:"account"`
+	Device  vectors.Hex `json:"device"`
+	Seq     uint64      `json:"seq"`
+	Head    vectors.Hex `json:"head"`
 }
 
 type accusedVector struct {
-	Parent hexBytes `json:"parent"`
-	Device hexBytes `json:"device"`
+	Parent vectors.Hex `json:"parent"`
+	Device vectors.Hex `json:"device"`
 }
 
 type choiceVector struct {
-	GroupID hexBytes        `json:"group_id"`
-	Root    hexBytes        `json:"root"`
+	GroupID vectors.Hex     `json:"group_id"`
+	Root    vectors.Hex     `json:"root"`
 	Members []leafVector    `json:"members"`
 	Nodes   []nodeVector    `json:"nodes"`
 	Votes   []voteVector    `json:"votes"`
 	Covered []leafVector    `json:"covered"`
 	Accused []accusedVector `json:"equivocations"`
-	Chain   []hexBytes      `json:"chain"`
+	Chain   []vectors.Hex   `json:"chain"`
 	Settled int             `json:"settled"`
 }
 
 func leafOut(l Leaf) leafVector {
-	return leafVector{hexBytes(l.Account), l.Device[:], l.Added[:]}
+	return leafVector{vectors.Hex(l.Account), l.Device[:], l.Added[:]}
 }
 
 func (v leafVector) leaf() Leaf {
@@ -126,14 +111,14 @@ func leavesIn(vs []leafVector) (out []Leaf) {
 
 func choiceOut(s *situation, c Choice) choiceVector {
 	v := choiceVector{
-		GroupID: hexBytes(s.root[:]), Root: s.root[:], Members: leavesOut(s.members),
+		GroupID: vectors.Hex(s.root[:]), Root: s.root[:], Members: leavesOut(s.members),
 		Nodes: []nodeVector{}, Votes: []voteVector{}, Covered: []leafVector{}, Accused: []accusedVector{}, Settled: c.Settled,
 	}
 	for _, n := range s.nodes {
-		v.Nodes = append(v.Nodes, nodeVector{n.CID[:], n.Parent[:], hexBytes(n.Author), n.Device[:], n.Class, leavesOut(n.Removed), leavesOut(n.Added)})
+		v.Nodes = append(v.Nodes, nodeVector{n.CID[:], n.Parent[:], vectors.Hex(n.Author), n.Device[:], n.Class, leavesOut(n.Removed), leavesOut(n.Added)})
 	}
 	for _, b := range s.votes {
-		v.Votes = append(v.Votes, voteVector{hexBytes(b.Account), b.Device[:], b.Seq, b.Head[:]})
+		v.Votes = append(v.Votes, voteVector{vectors.Hex(b.Account), b.Device[:], b.Seq, b.Head[:]})
 	}
 	for l := range s.covered {
 		v.Covered = append(v.Covered, leafOut(l))
@@ -177,9 +162,9 @@ func makeChoices() (out []choiceVector) {
 }
 
 func TestChoiceVectors(t *testing.T) {
-	for i, v := range vectors(t, "choice.json", makeChoices) {
+	for i, v := range readVectors(t, "choice.json", makeChoices) {
 		c := v.situation().choose()
-		var chain []hexBytes
+		var chain []vectors.Hex
 		for _, cid := range c.Chain {
 			chain = append(chain, cid[:])
 		}
@@ -191,13 +176,13 @@ func TestChoiceVectors(t *testing.T) {
 
 // signedVector is one of the forms that members sign, of town's keys.
 type signedVector struct {
-	Form       string   `json:"form"`
-	Encoded    hexBytes `json:"encoded"`
-	Label      string   `json:"label"`
-	SignedPart hexBytes `json:"signed_part"`
-	PublicKey  hexBytes `json:"public_key"`
-	Signature  hexBytes `json:"signature"`
-	ID         hexBytes `json:"id"` // of an order
+	Form       string      `json:"form"`
+	Encoded    vectors.Hex `json:"encoded"`
+	Label      string      `json:"label"`
+	SignedPart vectors.Hex `json:"signed_part"`
+	PublicKey  vectors.Hex `json:"public_key"`
+	Signature  vectors.Hex `json:"signature"`
+	ID         vectors.Hex `json:"id"` // of an order
 }
 
 func makeSigned() []signedVector {
@@ -216,7 +201,7 @@ func makeSigned() []signedVector {
 }
 
 func TestSignedVectors(t *testing.T) {
-	for i, v := range vectors(t, "signed.json", makeSigned) {
+	for i, v := range readVectors(t, "signed.json", makeSigned) {
 		var part, sig, id []byte
 		switch v.Form {
 		case "statement":
