@@ -101,7 +101,8 @@ type Staged struct {
 
 	old, next  *Group // old is nil for who comes in; next if this member is removed
 	encryption secret.Key
-	key        *commitKey // nil for a PublicMessage
+	key        *commitKey  // nil for a PublicMessage
+	parent     *Superseded // see Parent
 }
 
 // commitKey names the key that a commit in a PrivateMessage was encrypted with.
@@ -134,8 +135,10 @@ func (s *Staged) Merge(rows Rows) (*Group, *Past, error) {
 		}
 		k.key.Erase()
 	}
-	if err := s.old.forget(view, &out); err != nil {
-		return nil, nil, err
+	if !s.old.left { // it was done when it was left
+		if err := s.old.forget(view, &out); err != nil {
+			return nil, nil, err
+		}
 	}
 	if err := out.write(rows, s.old.cid); err != nil {
 		return nil, nil, err
@@ -165,6 +168,9 @@ func (g *Group) Prepare(rows Rows, o CommitOptions) (*Staged, error) {
 	}
 	if !g.MayCommit(g.self) {
 		return nil, fmt.Errorf("%w: commit", ErrNotAdmin)
+	}
+	if err := g.checkOptions(&o); err != nil {
+		return nil, err
 	}
 	format, err := o.Framing.format()
 	if err != nil {
@@ -220,12 +226,12 @@ func (n *renewal) erase() {
 	}
 }
 
-// commitSecret is empty if there is no path.
-func (n *renewal) commitSecret() secret.Key {
+// secrets are empty if there is no path.
+func (n *renewal) secrets() treekem.PathSecrets {
 	if n.path == nil {
-		return secret.Key{}
+		return treekem.PathSecrets{}
 	}
-	return n.path.Secrets().Commit
+	return n.path.Secrets()
 }
 
 // commit encrypts, signs and frames a commit whose proposals and path are in
@@ -264,7 +270,10 @@ func (g *Group) commit(rows Rows, list *proposalList, a *applied, n *renewal, in
 		return nil, nil, err
 	}
 	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, content)
-	sec := g.schedule(initSecret, n.commitSecret(), psks, gc)
+	sec, parent, err := g.schedule(initSecret, n.secrets(), psks, gc)
+	if err != nil {
+		return nil, nil, err
+	}
 	content.auth.confirmationTag = g.suite.MAC(sec.confirmation, gc.confirmedTranscriptHash)
 	var out changes
 	msg, err := g.protect(rows, content, n.framing.Padding, &out)
@@ -278,7 +287,7 @@ func (g *Group) commit(rows Rows, list *proposalList, a *applied, n *renewal, in
 	if err := next.begin(gc, commitCID(msg, content), n.leaf, sec); err != nil {
 		return nil, nil, err
 	}
-	st := &Staged{Commit: msg, old: g, next: next, encryption: sec.encryption}
+	st := &Staged{Commit: msg, old: g, next: next, encryption: sec.encryption, parent: parent}
 	st.describe(content, a, n.leaf)
 	return st, sec, out.write(rows, g.cid)
 }
@@ -479,11 +488,25 @@ func (g *Group) provisional(a *applied) groupContext {
 	}
 }
 
-// schedule runs the key schedule of the next epoch from an init secret.
-func (g *Group) schedule(initSecret, commitSecret secret.Key, psks []psk, gc groupContext) *epochSecrets {
+// schedule runs the key schedule of the next epoch, from an init secret or, in a
+// group with parley_agreement, from that which belongs to the commit. Then it also
+// returns what is left of this epoch.
+func (g *Group) schedule(initSecret secret.Key, path treekem.PathSecrets, psks []psk, gc groupContext) (*epochSecrets, *Superseded, error) {
 	context := gc.append(nil)
-	joiner := joinerSecret(g.suite, initSecret, commitSecret, context)
-	return scheduleFromJoiner(g.suite, joiner, pskSecret(g.suite, psks), context)
+	var parent *Superseded
+	if g.agreement != nil {
+		s, point, err := g.childInit(path.Top, gc)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer s.Erase()
+		if parent, err = g.punctured(point); err != nil {
+			return nil, nil, err
+		}
+		initSecret = s
+	}
+	joiner := joinerSecret(g.suite, initSecret, path.Commit, context)
+	return scheduleFromJoiner(g.suite, joiner, pskSecret(g.suite, psks), context, g.agreement != nil), parent, nil
 }
 
 // describe fills in what a commit changes.

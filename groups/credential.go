@@ -29,8 +29,8 @@ const (
 	// CredentialEthereum is the credential type of an Ethereum account's
 	// device.
 	CredentialEthereum treekem.CredentialType = 0xF0E1
-	// ExtensionAgreement marks groups that agree without a server. This package
-	// refuses such groups until it can follow their rules.
+	// ExtensionAgreement marks groups that agree without a server, and holds their
+	// [Agreement], in the GroupContext.
 	ExtensionAgreement treekem.ExtensionType = 0xF0E1
 	// ExtensionRoles holds a group's [Roles], in the GroupContext.
 	ExtensionRoles treekem.ExtensionType = 0xF0E2

@@ -92,8 +92,9 @@ func checkExtensions(e Extensions) error {
 	if len(e) > MaxExtensions || !e.Unique() {
 		return fmt.Errorf("%w: group context extensions: too many, or one twice", ErrProposal)
 	}
-	if _, ok := e.Find(ExtensionAgreement); ok {
-		return fmt.Errorf("%w: agreement without a server", ErrUnsupported)
+	agreement, err := agreementOf(e)
+	if err != nil {
+		return err
 	}
 	if _, err := ExternalSenders(e); err != nil {
 		return err
@@ -108,6 +109,9 @@ func checkExtensions(e Extensions) error {
 	}
 	if roles != nil && !slices.Contains(q.extensions, ExtensionRoles) {
 		return fmt.Errorf("%w: not among the required capabilities", ErrRoles)
+	}
+	if agreement != nil && (roles == nil || !slices.Contains(q.extensions, ExtensionAgreement)) {
+		return fmt.Errorf("%w: without roles, or not among the required capabilities", ErrAgreement)
 	}
 	return nil
 }

@@ -90,10 +90,14 @@ type GroupInfoOptions struct {
 
 // GroupInfo describes the epoch for those outside of it, signed by this member,
 // as an MLSMessage. It is valid until the next commit. It returns [ErrReInit] in
-// a group that was closed.
+// a group that was closed, and [ErrAgreement] for External in one that has no such
+// commits.
 func (g *Group) GroupInfo(o GroupInfoOptions) ([]byte, error) {
 	if g.reInit != nil {
 		return nil, ErrReInit
+	}
+	if g.agreement != nil && o.External {
+		return nil, fmt.Errorf("%w: external commits", ErrAgreement)
 	}
 	info, err := g.describe(!o.OmitTree, o.External, o.Extensions)
 	if err != nil {
@@ -159,6 +163,10 @@ func ParseGroupInfo(msg, ratchetTree []byte) (*GroupInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	agreement, err := agreementOf(info.context.extensions)
+	if err != nil {
+		return nil, err
+	}
 	if err := checkMembers(tree, info.context.extensions, roles); err != nil {
 		return nil, err
 	}
@@ -168,7 +176,7 @@ func ParseGroupInfo(msg, ratchetTree []byte) (*GroupInfo, error) {
 			suite: s, cid: cid, groupID: c.groupID, number: c.epoch, context: c.append(nil),
 			width: tree.Width(), self: blankLeaf, plain: roles == nil,
 		},
-		gc: c, roles: roles, tree: tree,
+		gc: c, roles: roles, agreement: agreement, tree: tree,
 		interim:         interimTranscriptHash(s, c.confirmedTranscriptHash, info.confirmationTag),
 		confirmationTag: info.confirmationTag,
 	}
@@ -260,6 +268,9 @@ type ExternalJoinOptions struct {
 // do not let the newcomer in, and the errors of proposals.
 func (i *GroupInfo) Join(o ExternalJoinOptions) (*Staged, error) {
 	g := i.outside
+	if g.agreement != nil {
+		return nil, fmt.Errorf("%w: commit of a newcomer", ErrAgreement)
+	}
 	public, ok := i.info.extensions.Find(extensionExternalPub)
 	if !ok {
 		return nil, fmt.Errorf("%w: group info without an external key", ErrUnsupported)

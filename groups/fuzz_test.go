@@ -484,12 +484,23 @@ func FuzzStored(f *testing.F) {
 	f.Add(alice.group.Marshal().Bytes())
 	f.Add(alice.past[0].Marshal().Bytes())
 	f.Add(alice.private.Marshal().Bytes())
+	branches := agreeing(f, alice.kp.Suite, 2)
+	st := branches[0].prepare(CommitOptions{})
+	f.Add(branches[0].group.Marshal().Bytes())
+	branches[0].goes(st)
+	f.Add(st.Parent().Marshal().Bytes())
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if g, err := Unmarshal(secret.Copy(in), alice.signer); err == nil {
 			g.Members()
 		}
 		if p, err := UnmarshalPast(secret.Copy(in)); err == nil {
 			p.Member(0)
+		}
+		for _, p := range []*person{alice, branches[0].person} {
+			if s, err := UnmarshalSuperseded(secret.Copy(in), p.signer); err == nil && s.Branches() == 0 {
+				t.Error("a superseded epoch that led nowhere")
+			}
+			_, _ = Unmarshal(secret.Copy(in), p.signer)
 		}
 		_, _ = ParseKeyPackagePrivate(suite.Secp256k1ChaCha20Poly1305, secret.Copy(in))
 	})

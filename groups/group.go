@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/parley-im/parley/internal/pprf"
 	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/internal/suite"
 	"github.com/parley-im/parley/internal/wire"
@@ -17,8 +18,13 @@ import (
 // It is not safe for concurrent use.
 type Group struct {
 	epoch
-	gc      groupContext
-	roles   *Roles // nil in a plain group
+	gc    groupContext
+	roles *Roles // nil in a plain group
+	// Of groups with parley_agreement: nil in others.
+	agreement *Agreement
+	children  *pprf.Function // the init secrets of the epochs that can follow
+	left      bool           // superseded: it takes commits and does nothing else
+
 	tree    *treekem.Tree
 	private *treekem.Private
 	signer  suite.SigningKey
@@ -59,6 +65,7 @@ type CreateOptions struct {
 	// all of the GroupContext's.
 	Plain        bool
 	Extensions   Extensions   // further extensions of the GroupContext
+	Agreement    *Agreement   // makes it a group that agrees without a server
 	Capabilities Capabilities // what the caller handles beyond this package
 	Now          time.Time    // when the validity of the creator's leaf begins
 
@@ -82,10 +89,15 @@ func Create(rows Rows, o CreateOptions) (*Group, error) {
 			roles = &Roles{Admins: [][]byte{Subject(o.Credential)}}
 		}
 		var err error
-		extensions, err = composeExtensions(*roles, required{
+		q := required{
 			extensions:  []treekem.ExtensionType{ExtensionRoles},
 			credentials: []treekem.CredentialType{o.Credential.Type},
-		}, o.Extensions)
+		}
+		if o.Agreement != nil {
+			q.extensions = append(q.extensions, ExtensionAgreement)
+			extensions = append(Extensions{o.Agreement.Extension()}, extensions...)
+		}
+		extensions, err = composeExtensions(*roles, q, extensions)
 		if err != nil {
 			return nil, err
 		}
@@ -126,7 +138,14 @@ func found(rows Rows, o *CreateOptions, extensions Extensions) (*Group, error) {
 		private: treekem.NewPrivate(s, 0, key),
 		signer:  o.Signer,
 	}
-	sec := secretsFromEpoch(s, epochSecret)
+	agreement, err := agreementOf(extensions)
+	if err != nil {
+		return nil, err
+	}
+	if agreement != nil && o.linked {
+		return nil, fmt.Errorf("%w: group linked to another", ErrAgreement)
+	}
+	sec := secretsFromEpoch(s, epochSecret, agreement != nil)
 	if err := g.begin(gc, CreationCID(id), 0, sec); err != nil {
 		return nil, err
 	}
@@ -148,6 +167,12 @@ func (g *Group) begin(gc groupContext, cid CID, self LeafIndex, sec *epochSecret
 	roles, err := rolesOf(gc.extensions)
 	if err != nil {
 		return err
+	}
+	if g.agreement, err = agreementOf(gc.extensions); err != nil {
+		return err
+	}
+	if !sec.parentInit.IsZero() {
+		g.children = pprf.New(s.NewHash, sec.parentInit)
 	}
 	g.gc, g.roles = gc, roles
 	g.epoch = epoch{
@@ -284,6 +309,11 @@ func (g *Group) Marshal() secret.Key {
 	if g.reInit != nil {
 		b = g.reInit.append(b)
 	}
+	if g.agreement != nil {
+		children := g.children.Marshal()
+		defer children.Erase()
+		b = wire.AppendVec(b, children.Bytes())
+	}
 	return secret.New(b)
 }
 
@@ -305,7 +335,6 @@ func Unmarshal(stored secret.Key, signer suite.SigningKey) (*Group, error) {
 	if err := g.setContext(bytes.Clone(r.Vec())); err != nil {
 		return nil, err
 	}
-	g.gc = readGroupContext(wire.NewReader(g.context))
 	g.self = LeafIndex(r.Uint32())
 	tree, private := r.Vec(), r.Vec()
 	for _, k := range g.stored() {
@@ -316,27 +345,21 @@ func Unmarshal(stored secret.Key, signer suite.SigningKey) (*Group, error) {
 	if r.Optional() {
 		g.reInit = readReInit(r)
 	}
+	children := secret.Key{}
+	if r.More() { // of a group with parley_agreement
+		children = secret.Copy(r.Vec())
+		defer children.Erase()
+	}
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("%w: group: %w", ErrState, err)
 	}
-	var err error
-	if g.roles, err = rolesOf(g.gc.extensions); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	if err := g.restore(tree, private); err != nil {
+		return nil, err
 	}
-	g.plain = g.roles == nil
-	if g.tree, err = treekem.Parse(g.suite, tree); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
-	}
-	if g.private, err = treekem.ParsePrivate(private); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
-	}
-	g.width = g.tree.Width()
-	own, ok := g.tree.Leaf(g.self)
-	if !ok || !bytes.Equal(g.tree.Hash(), g.gc.treeHash) || g.private.Index() != g.self {
-		return nil, fmt.Errorf("%w: tree does not fit the context", ErrState)
-	}
-	if !bytes.Equal(own.SignatureKey, signer.Public()) {
-		return nil, fmt.Errorf("%w: signature key is not the leaf's", ErrState)
+	if g.agreement != nil || !children.IsZero() {
+		if err := g.setChildren(children); err != nil {
+			return nil, err
+		}
 	}
 	g.deriveKeys(g.exporter)
 	return g, nil

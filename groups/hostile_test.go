@@ -283,7 +283,7 @@ func TestHostileWelcomes(t *testing.T) {
 		"no roles":           {alice.signer, func(i *groupInfo) { i.context.extensions = nil }, ErrRoles},
 		"agreement": {alice.signer, func(i *groupInfo) {
 			i.context.extensions = append(i.context.extensions, Extension{Type: ExtensionAgreement})
-		}, ErrUnsupported},
+		}, ErrAgreement},
 		"another suite": {alice.signer, func(i *groupInfo) { i.context.suite = 1 }, ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -359,7 +359,7 @@ func TestWelcomeBeyondCapabilities(t *testing.T) {
 	}{"supported": {extensionLastResort, nil}, "unheard of": {0xBEEF, ErrCapabilities}} {
 		welcomed := bob.rewelcome(st.Welcome, alice.signer, func(i *groupInfo) {
 			i.context.extensions = append(i.context.extensions, Extension{Type: c.extension})
-			sec := scheduleFromJoiner(s, gs.joiner.Clone(), pskSecret(s, nil), i.context.append(nil))
+			sec := scheduleFromJoiner(s, gs.joiner.Clone(), pskSecret(s, nil), i.context.append(nil), false)
 			i.confirmationTag = s.MAC(sec.confirmation, i.context.confirmedTranscriptHash)
 		})
 		t.Run(name, func(t *testing.T) { bob.tries(t, welcomed, JoinOptions{}, c.want) })

@@ -261,7 +261,7 @@ func (k *kept) transient(t *testing.T, msg []byte, next *Group) map[string]secre
 	joiner := joinerSecret(g.suite, g.init, path.Commit, gc.append(nil))
 	member := g.suite.Extract(joiner, zeros(g.suite))
 	epoch := g.suite.ExpandWithLabel(member, "epoch", gc.append(nil), g.suite.HashSize())
-	sec := secretsFromEpoch(g.suite, epoch)
+	sec := secretsFromEpoch(g.suite, epoch, false)
 	if !sec.authenticator.Equal(next.authenticator) {
 		t.Fatal("the test derives another epoch")
 	}

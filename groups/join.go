@@ -109,7 +109,11 @@ func Join(rows Rows, msg []byte, o JoinOptions) (*Joined, error) {
 	if err != nil {
 		return nil, treeError(err)
 	}
-	sec := scheduleFromJoiner(s, gs.joiner, pskKey, info.context.append(nil))
+	agreement, err := agreementOf(info.context.extensions)
+	if err != nil {
+		return nil, err
+	}
+	sec := scheduleFromJoiner(s, gs.joiner, pskKey, info.context.append(nil), agreement != nil)
 	defer sec.eraseTransient()
 	if !s.VerifyMAC(sec.confirmation, info.context.confirmedTranscriptHash, info.confirmationTag) {
 		return nil, ErrConfirmationTag

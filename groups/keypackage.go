@@ -121,7 +121,7 @@ func newLeaf(s *suite.Suite, c Credential, more Capabilities) (*LeafNode, suite.
 		Capabilities: Capabilities{
 			Versions:    with([]treekem.ProtocolVersion{treekem.MLS10}, more.Versions),
 			Suites:      with([]suite.ID{s.ID(), suite.ID(grease)}, more.Suites),
-			Extensions:  with([]treekem.ExtensionType{extensionLastResort, ExtensionRoles, treekem.ExtensionType(grease)}, more.Extensions),
+			Extensions:  with([]treekem.ExtensionType{extensionLastResort, ExtensionRoles, ExtensionAgreement, treekem.ExtensionType(grease)}, more.Extensions),
 			Proposals:   with([]treekem.ProposalType{ProposalSelfRemove, treekem.ProposalType(grease)}, more.Proposals),
 			Credentials: with([]treekem.CredentialType{c.Type, treekem.CredentialType(grease)}, more.Credentials),
 		},

@@ -19,6 +19,7 @@ type epochSecrets struct {
 	resumption    secret.Key
 	authenticator secret.Key
 	init          secret.Key // of the next epoch
+	parentInit    secret.Key // in its place, in groups with parley_agreement
 }
 
 // joinerSecret is the first half of the key schedule. The init secret is an
@@ -35,7 +36,7 @@ func joinerSecret(s *suite.Suite, initSecret, commitSecret secret.Key, context [
 
 // scheduleFromJoiner is the second half, where a member that joins by Welcome
 // begins. An empty pskSecret is a string of zeros.
-func scheduleFromJoiner(s *suite.Suite, joiner, pskSecret secret.Key, context []byte) *epochSecrets {
+func scheduleFromJoiner(s *suite.Suite, joiner, pskSecret secret.Key, context []byte, agreement bool) *epochSecrets {
 	if pskSecret.IsZero() {
 		pskSecret = zeros(s)
 	}
@@ -43,15 +44,15 @@ func scheduleFromJoiner(s *suite.Suite, joiner, pskSecret secret.Key, context []
 	defer intermediate.Erase()
 	epoch := s.ExpandWithLabel(intermediate, "epoch", context, s.HashSize())
 	defer epoch.Erase()
-	e := secretsFromEpoch(s, epoch)
+	e := secretsFromEpoch(s, epoch, agreement)
 	e.joiner = joiner
 	e.welcome = s.DeriveSecret(intermediate, "welcome")
 	return e
 }
 
 // secretsFromEpoch derives everything below epoch_secret.
-func secretsFromEpoch(s *suite.Suite, epoch secret.Key) *epochSecrets {
-	return &epochSecrets{
+func secretsFromEpoch(s *suite.Suite, epoch secret.Key, agreement bool) *epochSecrets {
+	e := &epochSecrets{
 		senderData:    s.DeriveSecret(epoch, "sender data"),
 		encryption:    s.DeriveSecret(epoch, "encryption"),
 		exporter:      s.DeriveSecret(epoch, "exporter"),
@@ -60,8 +61,13 @@ func secretsFromEpoch(s *suite.Suite, epoch secret.Key) *epochSecrets {
 		membership:    s.DeriveSecret(epoch, "membership"),
 		resumption:    s.DeriveSecret(epoch, "resumption"),
 		authenticator: s.DeriveSecret(epoch, "authentication"),
-		init:          s.DeriveSecret(epoch, "init"),
 	}
+	if agreement {
+		e.parentInit = s.DeriveSecret(epoch, labelParentInit)
+	} else {
+		e.init = s.DeriveSecret(epoch, "init")
+	}
+	return e
 }
 
 // eraseTransient overwrites what nobody needs once the epoch has begun.

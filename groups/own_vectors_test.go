@@ -55,7 +55,7 @@ func makeKeySchedule(_ *testing.T, s *suite.Suite) []any {
 		gc := groupContext{suite: s.ID(), groupID: v.GroupID, epoch: i, treeHash: e.TreeHash, confirmedTranscriptHash: e.ConfirmedTranscriptHash}
 		e.GroupContext = gc.append(nil)
 		joiner := joinerSecret(s, initSecret, secret.Copy(e.CommitSecret), e.GroupContext)
-		sec := scheduleFromJoiner(s, joiner, secret.Copy(e.PSKSecret), e.GroupContext)
+		sec := scheduleFromJoiner(s, joiner, secret.Copy(e.PSKSecret), e.GroupContext, false)
 		e.JoinerSecret, e.WelcomeSecret, e.InitSecret = joiner.Bytes(), sec.welcome.Bytes(), sec.init.Bytes()
 		e.SenderDataSecret, e.EncryptionSecret, e.ExporterSecret = sec.senderData.Bytes(), sec.encryption.Bytes(), sec.exporter.Bytes()
 		e.EpochAuthenticator, e.ExternalSecret = sec.authenticator.Bytes(), sec.external.Bytes()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/internal/suite"
 	"github.com/parley-im/parley/treekem"
 )
@@ -139,6 +138,9 @@ func (g *Group) receiveProposal(rows Rows, a *authContent, out *changes) (*Pendi
 	if g.reInit != nil {
 		return nil, ErrReInit
 	}
+	if g.agreement != nil {
+		return nil, fmt.Errorf("%w: proposal by itself", ErrAgreement)
+	}
 	p := a.content.proposal
 	if p.Type == ProposalSelfRemove && a.wireFormat != WirePublicMessage {
 		return nil, fmt.Errorf("%w: private self-remove", ErrMalformed)
@@ -165,6 +167,9 @@ func (g *Group) stage(rows Rows, a *authContent, msg []byte, o ProcessOptions) (
 	c, from := a.content.commit, a.content.sender
 	if g.reInit != nil {
 		return nil, ErrReInit
+	}
+	if err := g.checkAgreed(a); err != nil {
+		return nil, err
 	}
 	if from.Type == SenderMember && !g.MayCommit(LeafIndex(from.Index)) {
 		return nil, fmt.Errorf("%w: commit by %v", ErrNotAdmin, from)
@@ -209,11 +214,12 @@ func (g *Group) stage(rows Rows, a *authContent, msg []byte, o ProcessOptions) (
 		return nil, err
 	}
 	gc := g.provisional(ap)
-	commitSecret, private, signer, err := g.openPath(rows, ap, c.path, committer, gc)
+	path, private, signer, err := g.openPath(rows, ap, c.path, committer, gc)
 	if err != nil {
 		return nil, err
 	}
-	defer commitSecret.Erase()
+	defer path.Commit.Erase()
+	defer path.Top.Erase()
 	initSecret := g.init
 	if list.init != nil {
 		if initSecret, err = g.externalInit(list.init.KEMOutput); err != nil {
@@ -222,7 +228,10 @@ func (g *Group) stage(rows Rows, a *authContent, msg []byte, o ProcessOptions) (
 		defer initSecret.Erase()
 	}
 	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, a)
-	sec := g.schedule(initSecret, commitSecret, psks, gc)
+	sec, parent, err := g.schedule(initSecret, path, psks, gc)
+	if err != nil {
+		return nil, err
+	}
 	defer sec.eraseTransient()
 	if !g.suite.VerifyMAC(sec.confirmation, gc.confirmedTranscriptHash, a.auth.confirmationTag) {
 		return nil, ErrConfirmationTag
@@ -231,7 +240,7 @@ func (g *Group) stage(rows Rows, a *authContent, msg []byte, o ProcessOptions) (
 	if err := next.begin(gc, commitCID(msg, a), g.self, sec); err != nil {
 		return nil, err
 	}
-	st.next, st.encryption = next, sec.encryption
+	st.next, st.encryption, st.parent = next, sec.encryption, parent
 	return st, nil
 }
 
@@ -282,30 +291,29 @@ func (g *Group) mergePath(ap *applied, path *treekem.UpdatePath, committer LeafI
 	return nil
 }
 
-// openPath works out this member's private state in the next epoch, and the
-// commit secret, which is empty if there is no path.
-func (g *Group) openPath(rows Rows, ap *applied, path *treekem.UpdatePath, committer LeafIndex, gc groupContext) (secret.Key, *treekem.Private, suite.SigningKey, error) {
+// openPath works out this member's private state in the next epoch, and the path's
+// secrets, which are empty if there is no path.
+func (g *Group) openPath(rows Rows, ap *applied, path *treekem.UpdatePath, committer LeafIndex, gc groupContext) (secrets treekem.PathSecrets, _ *treekem.Private, _ suite.SigningKey, err error) {
 	private, signer := g.private, g.signer
 	if ap.ownUpdate != nil {
 		key, s, err := g.ownUpdate(rows, ap.ownUpdate)
 		if err != nil {
-			return secret.Key{}, nil, nil, err
+			return secrets, nil, nil, err
 		}
 		private, signer = private.WithLeafKey(key), s
 	}
 	if path == nil {
 		private, err := private.Follow(ap.tree)
 		if err != nil {
-			return secret.Key{}, nil, nil, treeError(err)
+			return secrets, nil, nil, treeError(err)
 		}
-		return secret.Key{}, private, signer, nil
+		return secrets, private, signer, nil
 	}
-	secrets, private, err := private.Open(ap.tree, committer, path, ap.added, gc.append(nil))
+	secrets, private, err = private.Open(ap.tree, committer, path, ap.added, gc.append(nil))
 	if err != nil {
-		return secret.Key{}, nil, nil, treeError(err)
+		return secrets, nil, nil, treeError(err)
 	}
-	secrets.Top.Erase()
-	return secrets.Commit, private, signer, nil
+	return secrets, private, signer, nil
 }
 
 // distrust asks the verifier about the leaves a commit brings in.

@@ -80,6 +80,9 @@ func (l *proposalList) add(it listed) error {
 	if err := l.permit(it); err != nil {
 		return err
 	}
+	if err := l.g.agrees(it); err != nil {
+		return err
+	}
 	if len(l.items) == MaxProposals {
 		return fmt.Errorf("%w: more than %d proposals", ErrProposal, MaxProposals)
 	}
@@ -129,6 +132,9 @@ func (l *proposalList) add(it listed) error {
 	case ProposalGroupContextExtensions:
 		if l.extensions != nil {
 			return fmt.Errorf("%w: group context extensions", ErrDuplicate)
+		}
+		if err := sameAgreement(l.g.gc.extensions, p.Extensions); err != nil {
+			return err
 		}
 		l.extensions = p
 	case ProposalReInit:

@@ -117,6 +117,9 @@ func (g *Group) propose(rows Rows, p *Proposal, private []byte, f Framing) ([]by
 	if g.reInit != nil {
 		return nil, ErrReInit
 	}
+	if g.agreement != nil {
+		return nil, fmt.Errorf("%w: proposal by itself", ErrAgreement)
+	}
 	format, err := f.format()
 	if err != nil {
 		return nil, err

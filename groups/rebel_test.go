@@ -97,11 +97,11 @@ func (p *person) rebel(path bool, proposals ...*Proposal) []byte {
 			p.tb.Fatal(err)
 		}
 	}
-	return p.frameCommit(c, n.commitSecret(), keys, gc)
+	return p.frameCommit(c, n.secrets(), keys, gc)
 }
 
 // frameCommit signs and tags a commit that leads to the epoch of a context.
-func (p *person) frameCommit(c *commit, commitSecret secret.Key, psks []psk, gc groupContext) []byte {
+func (p *person) frameCommit(c *commit, path treekem.PathSecrets, psks []psk, gc groupContext) []byte {
 	p.tb.Helper()
 	g := p.group
 	a := &authContent{wireFormat: WirePublicMessage, content: &framedContent{
@@ -111,7 +111,10 @@ func (p *person) frameCommit(c *commit, commitSecret secret.Key, psks []psk, gc 
 		p.tb.Fatal(err)
 	}
 	gc.confirmedTranscriptHash = confirmedTranscriptHash(g.suite, g.interim, a)
-	sec := g.schedule(g.init, commitSecret, psks, gc)
+	sec, _, err := g.schedule(g.init, path, psks, gc)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
 	a.auth.confirmationTag = g.suite.MAC(sec.confirmation, gc.confirmedTranscriptHash)
 	return protectPublic(g.suite, g.membership, a, g.context).marshal()
 }
@@ -149,7 +152,7 @@ func (p *person) unwrap(msg []byte, psks ...psk) *welcomed {
 // sign makes the confirmation tag and the signature fit what was changed.
 func (w *welcomed) sign(signer suite.SigningKey) *welcomed {
 	w.p.tb.Helper()
-	sec := scheduleFromJoiner(w.s, w.gs.joiner.Clone(), pskSecret(w.s, w.psks), w.info.context.append(nil))
+	sec := scheduleFromJoiner(w.s, w.gs.joiner.Clone(), pskSecret(w.s, w.psks), w.info.context.append(nil), false)
 	w.info.confirmationTag = w.s.MAC(sec.confirmation, w.info.context.confirmedTranscriptHash)
 	if err := w.info.sign(w.s, signer); err != nil {
 		w.p.tb.Fatal(err)

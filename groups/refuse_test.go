@@ -414,7 +414,7 @@ func TestProposalListsRefused(t *testing.T) {
 		"add a member":        {CommitOptions{Add: []*KeyPackage{bob.kp}}, ErrDuplicate},
 		"no admin":            {CommitOptions{Roles: &nobody}, ErrLastMember},
 		"unsupported":         {CommitOptions{Extensions: append(slices.Clone(alice.group.Extensions()), Extension{Type: 0xABCD})}, ErrCapabilities},
-		"agreement":           {CommitOptions{Extensions: append(slices.Clone(alice.group.Extensions()), Extension{Type: ExtensionAgreement})}, ErrUnsupported},
+		"agreement":           {CommitOptions{Extensions: append(slices.Clone(alice.group.Extensions()), Extension{Type: ExtensionAgreement})}, ErrAgreement},
 		"roles dropped":       {CommitOptions{Extensions: alice.group.Extensions()[:1]}, ErrRoles},
 		"roles not required":  {CommitOptions{Extensions: alice.group.Extensions()[1:]}, ErrRoles},
 		"extension twice":     {CommitOptions{Extensions: append(slices.Clone(alice.group.Extensions()), alice.group.Extensions()[0])}, ErrProposal},

@@ -67,7 +67,7 @@ func TestProposalRules(t *testing.T) {
 		"required of too many":               {context(needs(required{extensions: slices.Repeat([]treekem.ExtensionType{ExtensionRoles}, MaxRequired+1)})), ErrMalformed, ErrMalformed},
 		"senders with a byte behind":         {context(behind(senders)), ErrMalformed, ErrMalformed},
 		"senders cut short":                  {context(short(senders)), ErrMalformed, ErrMalformed},
-		"agreement":                          {context(Extension{Type: ExtensionAgreement}), ErrUnsupported, ErrUnsupported},
+		"agreement":                          {context(Extension{Type: ExtensionAgreement}), ErrAgreement, ErrAgreement},
 		"a type of ours":                     {&Proposal{Type: customProposal, Custom: []byte("x")}, nil, nil},
 		"a type nobody knows":                {&Proposal{Type: 0xF999, Custom: []byte("x")}, nil, ErrCapabilities},
 		"a type of GREASE":                   {&Proposal{Type: 0x1A1A, Custom: []byte("x")}, nil, ErrCapabilities},

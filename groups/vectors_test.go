@@ -115,7 +115,7 @@ func loadKeySchedule(t *testing.T, data []byte) {
 			equal(t, "group context", context, e.GroupContext)
 			joiner := joinerSecret(s, initSecret, secret.Copy(e.CommitSecret), context)
 			equal(t, "joiner", joiner.Bytes(), e.JoinerSecret)
-			sec := scheduleFromJoiner(s, joiner, secret.Copy(e.PSKSecret), context)
+			sec := scheduleFromJoiner(s, joiner, secret.Copy(e.PSKSecret), context, false)
 			for _, c := range []struct {
 				name string
 				got  secret.Key
@@ -415,7 +415,7 @@ func loadWelcome(t *testing.T, data []byte) {
 		if err := info.verify(s, v.SignerPub); err != nil {
 			t.Fatal(err)
 		}
-		sec := scheduleFromJoiner(s, gs.joiner, pskKey, info.context.append(nil))
+		sec := scheduleFromJoiner(s, gs.joiner, pskKey, info.context.append(nil), false)
 		if !s.VerifyMAC(sec.confirmation, info.context.confirmedTranscriptHash, info.confirmationTag) {
 			t.Fatal("confirmation tag does not verify")
 		}
