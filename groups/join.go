@@ -337,6 +337,7 @@ func (g *Group) welcome(a *applied, path *treekem.Path, sec *epochSecrets, tree 
 		encryptedGroupInfo: g.suite.AEAD().Seal(nil, key, nonce, info.append(nil), nil),
 		secrets:            make([]encryptedGroupSecrets, len(a.added)),
 	}
+	encrypter := g.suite.NewEncrypter(labelWelcome, w.encryptedGroupInfo)
 	err = parallel(len(a.added), func(i int) error {
 		gs := groupSecrets{joiner: sec.joiner, psks: a.psks}
 		if path != nil {
@@ -345,7 +346,7 @@ func (g *Group) welcome(a *applied, path *treekem.Path, sec *epochSecrets, tree 
 		plain := secret.New(gs.append(nil))
 		defer plain.Erase()
 		kp := a.joiners[i]
-		enc, ciphertext, err := g.suite.EncryptWithLabel(kp.InitKey, labelWelcome, w.encryptedGroupInfo, plain.Bytes())
+		enc, ciphertext, err := encrypter.Encrypt(kp.InitKey, plain.Bytes())
 		w.secrets[i] = encryptedGroupSecrets{newMember: kp.Ref(), kemOutput: enc, ciphertext: ciphertext}
 		return err
 	})

@@ -300,9 +300,10 @@ func (p *Path) Encrypt(groupContext []byte) (*UpdatePath, error) {
 			jobs = append(jobs, job{k, i})
 		}
 	}
+	encrypter := p.suite.NewEncrypter(labelPathNode, groupContext)
 	err := parallel(len(jobs), func(j int) error {
 		n, i := &p.nodes[jobs[j].node], jobs[j].target
-		enc, ct, err := p.suite.EncryptWithLabel(n.targets[i].key, labelPathNode, groupContext, n.secret.Bytes())
+		enc, ct, err := encrypter.Encrypt(n.targets[i].key, n.secret.Bytes())
 		if err != nil {
 			return fmt.Errorf("%w: encrypting to node %d: %w", ErrTree, n.targets[i].x, err)
 		}

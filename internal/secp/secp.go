@@ -145,6 +145,18 @@ func ParsePublicKey(b []byte) (PublicKey, error) {
 	return parse(b)
 }
 
+// CheckPublicKey returns the error of [ParsePublicKey], faster: the key is public,
+// so that libsecp256k1 may look at it.
+func CheckPublicKey(b []byte) error {
+	if len(b) != PublicKeySize {
+		return ErrPublicKey
+	}
+	if _, err := crypto.DecompressPubkey(b); err != nil {
+		return ErrPublicKey
+	}
+	return nil
+}
+
 // ParseUncompressed decodes a 65-byte uncompressed point, as HPKE has it.
 func ParseUncompressed(b []byte) (PublicKey, error) {
 	if len(b) != UncompressedSize || b[0] != 4 {
@@ -193,7 +205,17 @@ func (p PublicKey) Verify(label string, m, sig []byte) error {
 // VerifyDigest checks r||s over a digest. It returns [ErrSignature] unless sig
 // is 64 bytes, low-s, and valid.
 func (p PublicKey) VerifyDigest(digest [DigestSize]byte, sig []byte) error {
-	if p.p == nil || len(sig) != SignatureSize || !crypto.VerifySignature(p.c[:], digest[:], sig) {
+	if p.p == nil {
+		return ErrSignature
+	}
+	return VerifyDigest(p.c[:], digest, sig)
+}
+
+// VerifyDigest is [PublicKey.VerifyDigest] for a key as it is encoded, which is
+// then parsed no more than once. It returns [ErrSignature] also for bytes that are
+// no key.
+func VerifyDigest(public []byte, digest [DigestSize]byte, sig []byte) error {
+	if len(public) != PublicKeySize || len(sig) != SignatureSize || !crypto.VerifySignature(public, digest[:], sig) {
 		return ErrSignature
 	}
 	return nil

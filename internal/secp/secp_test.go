@@ -93,6 +93,13 @@ func TestPublicKeyParsing(t *testing.T) {
 		if _, err := ParsePublicKey(bad); !errors.Is(err, ErrPublicKey) {
 			t.Errorf("compressed, %s: %v", name, err)
 		}
+		if err := CheckPublicKey(bad); !errors.Is(err, ErrPublicKey) {
+			t.Errorf("compressed, %s, is no error", name)
+		}
+		digest := [DigestSize]byte{1}
+		if err := VerifyDigest(bad, digest, make([]byte, SignatureSize)); !errors.Is(err, ErrSignature) {
+			t.Errorf("a signature by %s: %v", name, err)
+		}
 	}
 	for name, bad := range map[string][]byte{
 		"empty": nil, "compressed": c, "short": u[:64], "long": append(bytes.Clone(u), 0),
@@ -247,7 +254,11 @@ func FuzzPublicKey(f *testing.F) {
 	f.Add(k.Bytes())
 	f.Add(k.Uncompressed())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, err := ParsePublicKey(b); err == nil {
+		p, err := ParsePublicKey(b)
+		if check := CheckPublicKey(b); (check == nil) != (err == nil) {
+			t.Fatalf("%x: parsed %v, checked %v", b, err, check)
+		}
+		if err == nil {
 			if !bytes.Equal(p.Bytes(), b) {
 				t.Fatalf("%x comes back as %x", b, p.Bytes())
 			}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/ecdh"
 	"crypto/hpke"
-	"crypto/rand"
 	"crypto/sha3"
 	"errors"
 	"fmt"
@@ -17,46 +16,9 @@ import (
 
 // p256Group puts P-256 in the place of secp256k1: what is then built on it is
 // what crypto/hpke has too.
-type p256Group struct{}
+var p256Group = ecdhGroup{ecdh.P256()}
 
-type p256Key struct{ k *ecdh.PrivateKey }
-
-func (p256Group) generate() (dhKey, error) {
-	k, err := ecdh.P256().GenerateKey(rand.Reader)
-	return p256Key{k}, err
-}
-
-func (p256Group) parse(private []byte) (dhKey, error) {
-	k, err := ecdh.P256().NewPrivateKey(private)
-	if err != nil {
-		return nil, ErrKey
-	}
-	return p256Key{k}, nil
-}
-
-func (p256Group) checkPublic(public []byte) error {
-	if _, err := ecdh.P256().NewPublicKey(public); err != nil {
-		return ErrKey
-	}
-	return nil
-}
-
-func (k p256Key) Public() []byte    { return k.k.PublicKey().Bytes() }
-func (k p256Key) Bytes() secret.Key { return secret.New(k.k.Bytes()) }
-
-func (k p256Key) dh(public []byte) (secret.Key, error) {
-	pk, err := ecdh.P256().NewPublicKey(public)
-	if err != nil {
-		return secret.Key{}, ErrKey
-	}
-	x, err := k.k.ECDH(pk)
-	return secret.New(x), err
-}
-
-var (
-	kemP256         = dhKEM{id: 0x0010, kdf: hkdfSHA256, group: p256Group{}, privateSize: 32, sampled: true}
-	kemMLKEM768P256 = hybridKEM{id: 0x0050, label: "MLKEM768-P256", group: p256Group{}, pointSize: 65, scalarSize: 32}
-)
+var kemMLKEM768P256 = hybridKEM{id: 0x0050, label: "MLKEM768-P256", group: p256Group, pointSize: 65, scalarSize: 32}
 
 // standard is crypto/hpke by the numbers of the registries.
 func standard(t testing.TB, kem, kdf, aead uint16) stdHPKE {
@@ -150,6 +112,7 @@ func TestAgreesWithStandardLibrary(t *testing.T) {
 				t.Fatal(err)
 			}
 			agree(t, s.hpke, standard(t, n[0], n[1], n[2]), s.HashSize())
+			agree(t, s.many, standard(t, n[0], n[1], n[2]), s.HashSize())
 		})
 	}
 	for _, a := range []*AEAD{aes128GCM, aes256GCM, chaCha20Poly1305} {
@@ -167,7 +130,7 @@ func TestAgreesWithStandardLibrary(t *testing.T) {
 // the chance of seeing one is too small for a test.
 func TestRefusedCandidates(t *testing.T) {
 	for refused := range 4 {
-		g := &picky{refuse: refused}
+		g := &picky{p256Group, refused}
 		ikm := secret.Random(32).Bytes()
 		kem := kemP256
 		kem.group = g
@@ -194,7 +157,7 @@ func TestRefusedCandidates(t *testing.T) {
 		}
 	}
 	kem := kemP256
-	kem.group = &picky{refuse: 1000}
+	kem.group = &picky{p256Group, 1000}
 	if _, err := kem.derive(nil); !errors.Is(err, ErrKey) {
 		t.Errorf("all refused: %v", err)
 	}
@@ -202,7 +165,7 @@ func TestRefusedCandidates(t *testing.T) {
 
 // picky refuses the next keys it is asked to parse.
 type picky struct {
-	p256Group
+	ecdhGroup
 	refuse int
 }
 
@@ -211,7 +174,7 @@ func (g *picky) parse(private []byte) (dhKey, error) {
 		g.refuse--
 		return nil, ErrKey
 	}
-	return g.p256Group.parse(private)
+	return g.ecdhGroup.parse(private)
 }
 
 // circlHPKE is the HPKE of circl, which has X448.

@@ -1,8 +1,6 @@
 package suite
 
 import (
-	"bytes"
-	"crypto/ecdh"
 	"crypto/hpke"
 	"fmt"
 
@@ -48,6 +46,25 @@ func (s *Suite) EncryptWithLabel(public []byte, label string, context, plaintext
 	return s.hpke.seal(public, labelled(label, context), nil, plaintext)
 }
 
+// Encrypter is EncryptWithLabel for one label and context, to any number of keys.
+// The context is hashed once, not once for each key: that of a Welcome grows with
+// the group as the number of its joiners can. It is safe for concurrent use.
+type Encrypter struct {
+	hpke    ownHPKE
+	context []byte // of the HPKE key schedule
+}
+
+// NewEncrypter returns the Encrypter of that label and context.
+func (s *Suite) NewEncrypter(label string, context []byte) *Encrypter {
+	return &Encrypter{s.many, s.many.context(labelled(label, context))}
+}
+
+// Encrypt is [Suite.EncryptWithLabel] to public. It returns [ErrKey] for a bad
+// public key.
+func (e *Encrypter) Encrypt(public, plaintext []byte) (enc, ciphertext []byte, err error) {
+	return e.hpke.sealIn(e.context, public, nil, plaintext)
+}
+
 // DecryptWithLabel is the function of RFC 9420, Section 5.1.3. It returns
 // [ErrOpen] for anything that does not open.
 func (s *Suite) DecryptWithLabel(k HPKEKey, label string, context, enc, ciphertext []byte) (secret.Key, error) {
@@ -79,8 +96,6 @@ func (s *Suite) ExportFrom(k HPKEKey, enc, info []byte, context string, n int) (
 	out, err := s.hpke.exportFrom(k, enc, info, context, n)
 	return secret.New(out), err
 }
-
-const kemX25519 = 0x0020 // RFC 9180, Section 7.1
 
 // stdHPKE is a scheme of the standard library.
 type stdHPKE struct {
@@ -123,30 +138,12 @@ func (s stdHPKE) parse(private []byte) (HPKEKey, error) {
 	return stdHPKEKey{k}, nil
 }
 
-// anyX25519 is some key, to find points of low order by.
-var anyX25519 = func() *ecdh.PrivateKey {
-	k, err := ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{1}, 32))
-	if err != nil {
-		panic("suite: 32 bytes are an X25519 key")
-	}
-	return k
-}()
-
 func (s stdHPKE) checkPublic(public []byte) error {
 	if _, err := s.kem.NewPublicKey(public); err != nil {
 		return ErrKey
 	}
-	if s.kem.ID() != kemX25519 {
-		return nil
-	}
-	// crypto/hpke takes any 32 bytes, and fails when it encrypts to a point of
-	// low order: a member with such a key would stop every commit of its group.
-	k, err := ecdh.X25519().NewPublicKey(public)
-	if err != nil {
-		return ErrKey
-	}
-	if _, err := anyX25519.ECDH(k); err != nil {
-		return ErrKey
+	if s.kem.ID() == kemX25519.id && lowOrder25519([32]byte(public)) {
+		return ErrKey // which crypto/hpke takes, and fails when it encrypts to it
 	}
 	return nil
 }

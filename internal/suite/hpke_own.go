@@ -12,7 +12,8 @@ import (
 )
 
 // ownHPKE is HPKE base mode (RFC 9180) over a KEM that crypto/hpke does not
-// have and cannot be given. It is a small one: single-shot contexts only, so
+// have and cannot be given, and in a context that it cannot be given either. It is
+// a small one: single-shot contexts only, so
 // the sequence number is always zero and the nonce is the base nonce.
 type ownHPKE struct {
 	kem
@@ -37,13 +38,16 @@ type kem interface {
 }
 
 func (s ownHPKE) seal(public, info, aad, plaintext []byte) (enc, ciphertext []byte, err error) {
+	return s.sealIn(s.context(info), public, aad, plaintext)
+}
+
+func (s ownHPKE) sealIn(context, public, aad, plaintext []byte) (enc, ciphertext []byte, err error) {
 	enc, shared, err := s.encap(public)
 	if err != nil {
 		return nil, nil, err
 	}
-	key, nonce, exporter := s.schedule(shared, info)
+	key, nonce := s.keys(shared, context)
 	defer key.Erase()
-	clear(exporter)
 	return enc, s.aead.Seal(nil, key, nonce, plaintext, aad), nil
 }
 
@@ -52,9 +56,8 @@ func (s ownHPKE) open(k HPKEKey, enc, info, aad, ciphertext []byte) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	key, nonce, exporter := s.schedule(shared, info)
+	key, nonce := s.keys(shared, s.context(info))
 	defer key.Erase()
-	clear(exporter)
 	return s.aead.Open(nil, key, nonce, ciphertext, aad)
 }
 
@@ -74,28 +77,40 @@ func (s ownHPKE) exportFrom(k HPKEKey, enc, info []byte, context string, n int) 
 	return s.export(shared, info, context, n), nil
 }
 
-// export is Section 5.3.
+// export is Section 5.3. It overwrites the shared secret.
 func (s ownHPKE) export(shared, info []byte, context string, n int) []byte {
-	key, _, exporter := s.schedule(shared, info)
-	key.Erase()
+	exporter := s.exporter(shared, s.context(info))
 	defer clear(exporter)
 	return s.kdf.expand(s.suiteID(), exporter, "sec", []byte(context), n)
 }
 
-// schedule is KeySchedule in mode_base without PSK (Section 5.1). It overwrites
-// the shared secret.
-func (s ownHPKE) schedule(shared, info []byte) (key secret.Key, nonce, exporter []byte) {
+// context is key_schedule_context in mode_base without PSK (Section 5.1).
+func (s ownHPKE) context(info []byte) []byte {
 	id := s.suiteID()
 	context := []byte{0} // mode_base
 	context = append(context, s.kdf.extract(id, nil, "psk_id_hash", nil)...)
-	context = append(context, s.kdf.extract(id, nil, "info_hash", info)...)
-	sec := s.kdf.extract(id, shared, "secret", nil)
+	return append(context, s.kdf.extract(id, nil, "info_hash", info)...)
+}
+
+// keys and exporter are the rest of KeySchedule: the key and nonce of a message,
+// and what is exported from. They overwrite the shared secret.
+func (s ownHPKE) keys(shared, context []byte) (key secret.Key, nonce []byte) {
+	sec := s.extracted(shared)
 	defer clear(sec)
-	clear(shared)
-	key = secret.New(s.kdf.expand(id, sec, "key", context, s.aead.keySize))
-	nonce = s.kdf.expand(id, sec, "base_nonce", context, NonceSize)
-	exporter = s.kdf.expand(id, sec, "exp", context, s.kdf.size)
-	return key, nonce, exporter
+	key = secret.New(s.kdf.expand(s.suiteID(), sec, "key", context, s.aead.keySize))
+	return key, s.kdf.expand(s.suiteID(), sec, "base_nonce", context, NonceSize)
+}
+
+func (s ownHPKE) exporter(shared, context []byte) []byte {
+	sec := s.extracted(shared)
+	defer clear(sec)
+	return s.kdf.expand(s.suiteID(), sec, "exp", context, s.kdf.size)
+}
+
+// extracted is the secret of KeySchedule. It overwrites the shared secret.
+func (s ownHPKE) extracted(shared []byte) []byte {
+	defer clear(shared)
+	return s.kdf.extract(s.suiteID(), shared, "secret", nil)
 }
 
 func (s ownHPKE) suiteID() []byte {
@@ -113,6 +128,7 @@ type kdf struct {
 
 var (
 	hkdfSHA256 = kdf{0x0001, sha256.Size, sha256.New}
+	hkdfSHA384 = kdf{0x0002, sha512.Size384, sha512.New384}
 	hkdfSHA512 = kdf{0x0003, sha512.Size, sha512.New}
 )
 

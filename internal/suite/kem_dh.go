@@ -29,7 +29,7 @@ type dhKEM struct {
 	kdf         kdf
 	group       dhGroup
 	privateSize int  // Nsk
-	sampled     bool // DeriveKeyPair tries candidates, with bitmask 0xff
+	bitmask     byte // with which DeriveKeyPair tries candidates; zero if it does not
 }
 
 func (d dhKEM) kemID() uint16                         { return d.id }
@@ -49,13 +49,14 @@ func asHPKE(k dhKey, err error) (HPKEKey, error) {
 func (d dhKEM) derive(ikm []byte) (HPKEKey, error) {
 	prk := d.kdf.extract(d.suiteID(), nil, "dkp_prk", ikm)
 	defer clear(prk)
-	if !d.sampled {
+	if d.bitmask == 0 {
 		b := d.kdf.expand(d.suiteID(), prk, "sk", nil, d.privateSize)
 		defer clear(b)
 		return d.parse(b)
 	}
 	for counter := range 256 {
 		b := d.kdf.expand(d.suiteID(), prk, "candidate", []byte{byte(counter)}, d.privateSize)
+		b[0] &= d.bitmask
 		k, err := d.parse(b)
 		clear(b)
 		if err == nil {

@@ -74,8 +74,8 @@ func (c *hybridCase) fill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, nonce, exporter := s.schedule(bytes.Clone(c.Shared), c.Info)
-	c.Key, c.Nonce, c.Exporter = key.Bytes(), nonce, exporter
+	key, nonce := s.keys(bytes.Clone(c.Shared), s.context(c.Info))
+	c.Key, c.Nonce, c.Exporter = key.Bytes(), nonce, s.exporter(bytes.Clone(c.Shared), s.context(c.Info))
 	c.CT = s.aead.Seal(nil, key, nonce, c.PT, c.AAD)
 	c.Exported = s.export(bytes.Clone(c.Shared), c.Info, string(c.Context), 32)
 	c.OtherEnc = flip(c.Enc, 100)

@@ -7,7 +7,7 @@ import (
 
 // kemSecp256k1 is DHKEM(secp256k1, HKDF-SHA256), KEM 0x0016 (docs/spec.md):
 // 65-byte points, and the x coordinate as the Diffie-Hellman value.
-var kemSecp256k1 = dhKEM{id: 0x0016, kdf: hkdfSHA256, group: secpGroup{}, privateSize: secp.PrivateKeySize, sampled: true}
+var kemSecp256k1 = dhKEM{id: 0x0016, kdf: hkdfSHA256, group: secpGroup{}, privateSize: secp.PrivateKeySize, bitmask: 0xff}
 
 type secpGroup struct{}
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +45,9 @@ func TestLowOrderPoints(t *testing.T) {
 			"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed",
 			"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffee",
 		},
+	}
+	for _, number := range points[X25519AES128GCMEd25519] { // the highest bit does not count
+		points[X25519AES128GCMEd25519] = append(points[X25519AES128GCMEd25519], fmt.Sprintf("%x", (number[0]-48)|8)+number[1:])
 	}
 	points[X448ChaCha20Ed448] = points[X448AES256GCMEd448]
 	points[X25519ChaCha20Ed25519] = points[X25519AES128GCMEd25519]

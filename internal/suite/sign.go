@@ -189,15 +189,14 @@ func (secp256k1Scheme) parse(private []byte) (SigningKey, error) {
 }
 
 func (secp256k1Scheme) checkPublic(public []byte) error {
-	if _, err := secp.ParsePublicKey(public); err != nil {
+	if secp.CheckPublicKey(public) != nil {
 		return ErrKey
 	}
 	return nil
 }
 
 func (secp256k1Scheme) verify(public, content, sig []byte) error {
-	k, err := secp.ParsePublicKey(public)
-	if err != nil || k.VerifyDigest(sha256.Sum256(content), sig) != nil {
+	if secp.VerifyDigest(public, sha256.Sum256(content), sig) != nil {
 		return ErrSignature
 	}
 	return nil

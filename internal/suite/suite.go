@@ -59,6 +59,7 @@ type Suite struct {
 	newHash   func() hash.Hash
 	aead      *AEAD
 	hpke      hpkeScheme
+	many      ownHPKE // the same scheme, for encrypting in one context to many keys
 	signature signatureScheme
 }
 
@@ -67,54 +68,63 @@ var table = []*Suite{
 		id: X25519AES128GCMEd25519, name: "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519",
 		hash: crypto.SHA256, newHash: sha256.New, aead: aes128GCM,
 		hpke:      stdHPKE{hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.AES128GCM()},
+		many:      ownHPKE{kemX25519, hkdfSHA256, aes128GCM},
 		signature: ed25519Scheme{},
 	},
 	{
 		id: P256AES128GCM, name: "MLS_128_DHKEMP256_AES128GCM_SHA256_P256",
 		hash: crypto.SHA256, newHash: sha256.New, aead: aes128GCM,
 		hpke:      stdHPKE{hpke.DHKEM(ecdh.P256()), hpke.HKDFSHA256(), hpke.AES128GCM()},
+		many:      ownHPKE{kemP256, hkdfSHA256, aes128GCM},
 		signature: ecdsaP256,
 	},
 	{
 		id: X25519ChaCha20Ed25519, name: "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519",
 		hash: crypto.SHA256, newHash: sha256.New, aead: chaCha20Poly1305,
 		hpke:      stdHPKE{hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.ChaCha20Poly1305()},
+		many:      ownHPKE{kemX25519, hkdfSHA256, chaCha20Poly1305},
 		signature: ed25519Scheme{},
 	},
 	{
 		id: X448AES256GCMEd448, name: "MLS_256_DHKEMX448_AES256GCM_SHA512_Ed448",
 		hash: crypto.SHA512, newHash: sha512.New, aead: aes256GCM,
 		hpke:      ownHPKE{kemX448, hkdfSHA512, aes256GCM},
+		many:      ownHPKE{kemX448, hkdfSHA512, aes256GCM},
 		signature: ed448Scheme{},
 	},
 	{
 		id: P521AES256GCM, name: "MLS_256_DHKEMP521_AES256GCM_SHA512_P521",
 		hash: crypto.SHA512, newHash: sha512.New, aead: aes256GCM,
 		hpke:      stdHPKE{hpke.DHKEM(ecdh.P521()), hpke.HKDFSHA512(), hpke.AES256GCM()},
+		many:      ownHPKE{kemP521, hkdfSHA512, aes256GCM},
 		signature: ecdsaP521,
 	},
 	{
 		id: X448ChaCha20Ed448, name: "MLS_256_DHKEMX448_CHACHA20POLY1305_SHA512_Ed448",
 		hash: crypto.SHA512, newHash: sha512.New, aead: chaCha20Poly1305,
 		hpke:      ownHPKE{kemX448, hkdfSHA512, chaCha20Poly1305},
+		many:      ownHPKE{kemX448, hkdfSHA512, chaCha20Poly1305},
 		signature: ed448Scheme{},
 	},
 	{
 		id: P384AES256GCM, name: "MLS_256_DHKEMP384_AES256GCM_SHA384_P384",
 		hash: crypto.SHA384, newHash: sha512.New384, aead: aes256GCM,
 		hpke:      stdHPKE{hpke.DHKEM(ecdh.P384()), hpke.HKDFSHA384(), hpke.AES256GCM()},
+		many:      ownHPKE{kemP384, hkdfSHA384, aes256GCM},
 		signature: ecdsaP384,
 	},
 	{
 		id: Secp256k1ChaCha20Poly1305, name: "PARLEY_128_DHKEMSECP256K1_CHACHA20POLY1305_SHA256_SECP256K1",
 		hash: crypto.SHA256, newHash: sha256.New, aead: chaCha20Poly1305,
 		hpke:      ownHPKE{kemSecp256k1, hkdfSHA256, chaCha20Poly1305},
+		many:      ownHPKE{kemSecp256k1, hkdfSHA256, chaCha20Poly1305},
 		signature: secp256k1Scheme{},
 	},
 	{
 		id: MLKEM768Secp256k1ChaCha20Poly1305, name: "PARLEY_128_MLKEM768SECP256K1_CHACHA20POLY1305_SHA256_SECP256K1",
 		hash: crypto.SHA256, newHash: sha256.New, aead: chaCha20Poly1305,
 		hpke:      ownHPKE{kemMLKEM768Secp256k1, hkdfSHA256, chaCha20Poly1305},
+		many:      ownHPKE{kemMLKEM768Secp256k1, hkdfSHA256, chaCha20Poly1305},
 		signature: secp256k1Scheme{},
 	},
 }

@@ -344,3 +344,62 @@ func FuzzPeerBytes(f *testing.F) {
 		}
 	})
 }
+
+// An Encrypter is EncryptWithLabel to each of many keys.
+func TestEncrypter(t *testing.T) {
+	for _, s := range All() {
+		context, plain := []byte("some context"), secret.Random(s.HashSize()).Bytes()
+		e := s.NewEncrypter("Welcome", context)
+		for range 3 {
+			k, err := s.GenerateHPKEKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			enc, ct, err := e.Encrypt(k.Public(), plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.DecryptWithLabel(k, "Welcome", context, enc, ct)
+			if err != nil || !bytes.Equal(got.Bytes(), plain) {
+				t.Errorf("%v: %v", s, err)
+			}
+			for label, context := range map[string][]byte{"welcome": context, "Welcome": context[1:]} {
+				if _, err := s.DecryptWithLabel(k, label, context, enc, ct); !errors.Is(err, ErrOpen) {
+					t.Errorf("%v: label %q, context %q: %v", s, label, context, err)
+				}
+			}
+			for _, bad := range [][]byte{nil, k.Public()[1:], make([]byte, len(k.Public()))} {
+				if _, _, err := e.Encrypt(bad, plain); !errors.Is(err, ErrKey) {
+					t.Errorf("%v: encrypting to %x: %v", s, bad, err)
+				}
+			}
+		}
+	}
+}
+
+// A key is refused where it comes in if, and only if, encrypting to it fails.
+func FuzzX25519Key(f *testing.F) {
+	s, err := ByID(X25519AES128GCMEd25519)
+	if err != nil {
+		f.Fatal(err)
+	}
+	k, err := s.GenerateHPKEKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(k.Public())
+	for low := range lowOrders25519 {
+		f.Add(low[:])
+		for _, at := range []int{0, 15, 31} {
+			near := low
+			near[at]++
+			f.Add(near[:])
+		}
+	}
+	f.Fuzz(func(t *testing.T, public []byte) {
+		_, _, err := s.SealBase(public, nil, nil, nil)
+		if check := s.CheckHPKEKey(public); (check == nil) != (err == nil) {
+			t.Errorf("%x: %v where it comes in, %v where it is used", public, check, err)
+		}
+	})
+}
