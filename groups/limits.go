@@ -26,7 +26,7 @@ const (
 	// extension. Every member's own lists are searched for each of them.
 	MaxRequired = 256
 	// MaxProposals bounds the proposals of one commit.
-	MaxProposals = 4096
+	MaxProposals = 16384
 	// MaxPendingProposals bounds the proposals that wait for a commit in one
 	// epoch, and MaxPendingPerSender those of one sender. Beyond it the oldest
 	// give way.

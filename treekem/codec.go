@@ -1,6 +1,7 @@
 package treekem
 
 import (
+	"bytes"
 	"fmt"
 	"math/bits"
 
@@ -45,16 +46,18 @@ type slot struct {
 }
 
 // Parse reads the content of a ratchet_tree extension, all of it. It returns
-// [ErrMalformed]; what the tree says is not checked before [Tree.Validate].
+// [ErrMalformed]; what the tree says is not checked before [Tree.Validate]. The
+// nodes refer into one copy of b, which stays as long as one of them does.
 func Parse(s *suite.Suite, b []byte) (*Tree, error) {
-	r := wire.NewReader(b)
+	r := wire.NewReader(bytes.Clone(b))
 	sub := r.Sub()
+	seen := capabilitySet{}
 	var slots []slot
 	for sub.More() {
 		if len(slots) == 2*MaxLeaves-1 {
 			return nil, fmt.Errorf("%w: ratchet tree of more than %d leaves", ErrMalformed, MaxLeaves)
 		}
-		slots = append(slots, readSlot(sub, NodeIndex(len(slots)).IsLeaf()))
+		slots = append(slots, readSlot(sub, NodeIndex(len(slots)).IsLeaf(), seen))
 	}
 	r.Join(sub)
 	if err := r.Done(); err != nil {
@@ -69,15 +72,15 @@ func Parse(s *suite.Suite, b []byte) (*Tree, error) {
 	return t, nil
 }
 
-func readSlot(r *wire.Reader, wantLeaf bool) slot {
+func readSlot(r *wire.Reader, wantLeaf bool, seen capabilitySet) slot {
 	if !r.Optional() {
 		return slot{}
 	}
 	switch kind := r.Uint8(); {
 	case kind == typeLeaf && wantLeaf:
-		return slot{leaf: ReadLeafNode(r)}
+		return slot{leaf: viewLeafNode(r, seen)}
 	case kind == typeParent && !wantLeaf:
-		return slot{parent: ReadParentNode(r)}
+		return slot{parent: viewParentNode(r)}
 	default:
 		r.Fail(fmt.Errorf("%w: node of type %d in the wrong place", ErrMalformed, kind))
 		return slot{}

@@ -3,18 +3,25 @@ package treekem
 import "crypto/sha256"
 
 // keySet is the multiset of the public keys in a tree, so that a key used twice
-// is found without looking at every node. It is a persistent trie of sixteen
-// branches over the SHA-256 of a key: a change copies a handful of nodes, and
-// copies of a keySet share the rest.
+// is found without looking at every node. It is a trie of sixteen branches over
+// the SHA-256 of a key. As the nodes of the tree, its branches belong to a token:
+// those of another are copied before a change, so that copies of a keySet share
+// what neither has changed.
 type keySet struct {
 	root  *keyNode
 	extra int // occurrences beyond the first of each key
 }
 
+// keyNode is a branch, or a key with its count.
 type keyNode struct {
-	kids  *[16]*keyNode // nil in a leaf
+	kids  *keyKids // nil in a key
 	hash  [sha256.Size]byte
 	count int
+}
+
+type keyKids struct {
+	owner *token
+	at    [16]*keyNode
 }
 
 // keyKind keeps the keys of HPKE and those of signatures apart.
@@ -39,24 +46,24 @@ func (s *keySet) has(kind keyKind, key []byte) bool {
 	h := keyHash(kind, key)
 	n := s.root
 	for depth := 0; n != nil && n.kids != nil; depth++ {
-		n = n.kids[nibble(&h, depth)]
+		n = n.kids.at[nibble(&h, depth)]
 	}
 	return n != nil && n.hash == h
 }
 
-// add puts one more occurrence of the key into the set.
-func (s *keySet) add(kind keyKind, key []byte) {
+// add puts one more occurrence of the key into the set of the tree with that token.
+func (s *keySet) add(owner *token, kind keyKind, key []byte) {
 	h := keyHash(kind, key)
-	s.root = s.change(s.root, &h, 0, 1)
+	s.root = s.change(owner, s.root, &h, 0, 1)
 }
 
 // remove takes out one occurrence of the key, which must be there.
-func (s *keySet) remove(kind keyKind, key []byte) {
+func (s *keySet) remove(owner *token, kind keyKind, key []byte) {
 	h := keyHash(kind, key)
-	s.root = s.change(s.root, &h, 0, -1)
+	s.root = s.change(owner, s.root, &h, 0, -1)
 }
 
-func (s *keySet) change(n *keyNode, h *[sha256.Size]byte, depth, delta int) *keyNode {
+func (s *keySet) change(owner *token, n *keyNode, h *[sha256.Size]byte, depth, delta int) *keyNode {
 	switch {
 	case n == nil && delta > 0:
 		return &keyNode{hash: *h, count: 1}
@@ -70,16 +77,15 @@ func (s *keySet) change(n *keyNode, h *[sha256.Size]byte, depth, delta int) *key
 		s.extra += delta
 		return &keyNode{hash: *h, count: count}
 	case n.kids == nil: // another key with this prefix: move it one level down
-		kids := new([16]*keyNode)
-		kids[nibble(&n.hash, depth)] = n
+		kids := &keyKids{owner: owner}
+		kids.at[nibble(&n.hash, depth)] = n
 		n = &keyNode{kids: kids}
-	default:
-		kids := *n.kids
-		n = &keyNode{kids: &kids}
+	case n.kids.owner != owner:
+		n = &keyNode{kids: &keyKids{owner, n.kids.at}}
 	}
-	at := nibble(h, depth)
-	n.kids[at] = s.change(n.kids[at], h, depth+1, delta)
-	if n.kids[at] == nil && *n.kids == [16]*keyNode{} {
+	kid := &n.kids.at[nibble(h, depth)]
+	*kid = s.change(owner, *kid, h, depth+1, delta)
+	if *kid == nil && n.kids.at == [16]*keyNode{} {
 		return nil
 	}
 	return n

@@ -79,7 +79,13 @@ func (c Credential) Append(b []byte) []byte {
 
 // ReadCredential reads a credential, copying its body. Errors stick to r.
 func ReadCredential(r *wire.Reader) Credential {
-	c := Credential{CredentialType(r.Uint16()), bytes.Clone(r.VecMax(MaxLeafNode))}
+	c := viewCredential(r)
+	c.Body = bytes.Clone(c.Body)
+	return c
+}
+
+func viewCredential(r *wire.Reader) Credential {
+	c := Credential{CredentialType(r.Uint16()), r.VecMax(MaxLeafNode)}
 	if c.Type == CredentialX509 && r.Err() == nil {
 		if _, err := c.Certificates(); err != nil {
 			r.Fail(err)
@@ -143,16 +149,22 @@ func (e Extensions) Append(b []byte) []byte {
 
 // ReadExtensions reads Extension extensions<V>, copying the data. Errors stick
 // to r; more than [MaxExtensions] are [ErrMalformed].
-func ReadExtensions(r *wire.Reader) Extensions { return readExtensions(r, wire.MaxVector) }
+func ReadExtensions(r *wire.Reader) Extensions {
+	e := viewExtensions(r, wire.MaxVector)
+	for i := range e {
+		e[i].Data = bytes.Clone(e[i].Data)
+	}
+	return e
+}
 
-func readExtensions(r *wire.Reader, limit int) Extensions {
+func viewExtensions(r *wire.Reader, limit int) Extensions {
 	var e Extensions
 	sub := wire.NewReader(r.VecMax(limit))
 	for sub.More() {
 		if len(e) == MaxExtensions {
 			sub.Fail(fmt.Errorf("%w: more than %d extensions", ErrMalformed, MaxExtensions))
 		}
-		e = append(e, Extension{ExtensionType(sub.Uint16()), bytes.Clone(sub.Vec())})
+		e = append(e, Extension{ExtensionType(sub.Uint16()), sub.Vec()})
 	}
 	r.Join(sub)
 	return e
@@ -202,14 +214,32 @@ func (c *Capabilities) append(b []byte) []byte {
 	return appendUint16s(b, c.Credentials)
 }
 
-func readCapabilities(r *wire.Reader) Capabilities {
-	return Capabilities{
-		Versions:    readUint16s[ProtocolVersion](r),
-		Suites:      readUint16s[suite.ID](r),
-		Extensions:  readUint16s[ExtensionType](r),
-		Proposals:   readUint16s[ProposalType](r),
-		Credentials: readUint16s[CredentialType](r),
+// capabilitySet has the capabilities read so far, by their encoding: leaves that
+// can do the same share their lists.
+type capabilitySet map[string]Capabilities
+
+// read reads capabilities. Errors stick to r.
+func (s capabilitySet) read(r *wire.Reader) Capabilities {
+	lists := *r
+	for range 5 {
+		r.VecMax(MaxLeafNode)
 	}
+	encoded := lists.Bytes(lists.Len() - r.Len())
+	c, ok := s[string(encoded)]
+	if ok || r.Err() != nil {
+		return c
+	}
+	sub := wire.NewReader(encoded)
+	c = Capabilities{
+		Versions:    readUint16s[ProtocolVersion](sub),
+		Suites:      readUint16s[suite.ID](sub),
+		Extensions:  readUint16s[ExtensionType](sub),
+		Proposals:   readUint16s[ProposalType](sub),
+		Credentials: readUint16s[CredentialType](sub),
+	}
+	r.Join(sub)
+	s[string(encoded)] = c
+	return c
 }
 
 func appendUint16s[T ~uint16](b []byte, list []T) []byte {
@@ -221,7 +251,7 @@ func appendUint16s[T ~uint16](b []byte, list []T) []byte {
 }
 
 func readUint16s[T ~uint16](r *wire.Reader) []T {
-	sub := wire.NewReader(r.VecMax(MaxLeafNode))
+	sub := wire.NewReader(r.Vec())
 	var list []T
 	if n := sub.Len() / 2; n > 0 {
 		list = make([]T, 0, n)
@@ -274,12 +304,27 @@ func (l *LeafNode) appendUnsigned(b []byte) []byte {
 // that is none of the three, or a leaf of more than [MaxLeafNode] bytes, is
 // [ErrMalformed].
 func ReadLeafNode(r *wire.Reader) *LeafNode {
+	l := viewLeafNode(r, capabilitySet{})
+	l.EncryptionKey = bytes.Clone(l.EncryptionKey)
+	l.SignatureKey = bytes.Clone(l.SignatureKey)
+	l.Credential.Body = bytes.Clone(l.Credential.Body)
+	l.ParentHash = bytes.Clone(l.ParentHash)
+	for i := range l.Extensions {
+		l.Extensions[i].Data = bytes.Clone(l.Extensions[i].Data)
+	}
+	l.Signature = bytes.Clone(l.Signature)
+	return l
+}
+
+// viewLeafNode is ReadLeafNode, but what it returns refers into the input, and
+// shares its capabilities with the leaves before.
+func viewLeafNode(r *wire.Reader, seen capabilitySet) *LeafNode {
 	before := r.Len()
 	l := &LeafNode{
-		EncryptionKey: bytes.Clone(r.VecMax(MaxKey)),
-		SignatureKey:  bytes.Clone(r.VecMax(MaxKey)),
-		Credential:    ReadCredential(r),
-		Capabilities:  readCapabilities(r),
+		EncryptionKey: r.VecMax(MaxKey),
+		SignatureKey:  r.VecMax(MaxKey),
+		Credential:    viewCredential(r),
+		Capabilities:  seen.read(r),
 		Source:        LeafSource(r.Uint8()),
 	}
 	switch l.Source {
@@ -287,12 +332,12 @@ func ReadLeafNode(r *wire.Reader) *LeafNode {
 		l.Lifetime = Lifetime{r.Uint64(), r.Uint64()}
 	case SourceUpdate:
 	case SourceCommit:
-		l.ParentHash = bytes.Clone(r.VecMax(MaxKey))
+		l.ParentHash = r.VecMax(MaxKey)
 	default:
 		r.Fail(fmt.Errorf("%w: leaf source %d", ErrMalformed, l.Source))
 	}
-	l.Extensions = readExtensions(r, MaxLeafNode)
-	l.Signature = bytes.Clone(r.VecMax(MaxKey))
+	l.Extensions = viewExtensions(r, MaxLeafNode)
+	l.Signature = r.VecMax(MaxKey)
 	if r.Err() == nil && before-r.Len() > MaxLeafNode {
 		r.Fail(fmt.Errorf("%w: leaf node of %d bytes", ErrMalformed, before-r.Len()))
 	}

@@ -3,6 +3,7 @@ package treekem
 import (
 	"slices"
 
+	"github.com/parley-im/parley/internal/suite"
 	"github.com/parley-im/parley/internal/wire"
 )
 
@@ -120,22 +121,22 @@ func (t *Tree) editBelow(n *node, x NodeIndex, i LeafIndex, visit func(x NodeInd
 // step. A nil value blanks it.
 func (t *Tree) setLeaf(n *node, l *LeafNode) {
 	if n.leaf != nil {
-		t.keys.remove(encryptionKey, n.leaf.EncryptionKey)
-		t.keys.remove(signatureKey, n.leaf.SignatureKey)
+		t.keys.remove(t.owner, encryptionKey, n.leaf.EncryptionKey)
+		t.keys.remove(t.owner, signatureKey, n.leaf.SignatureKey)
 	}
 	if l != nil {
-		t.keys.add(encryptionKey, l.EncryptionKey)
-		t.keys.add(signatureKey, l.SignatureKey)
+		t.keys.add(t.owner, encryptionKey, l.EncryptionKey)
+		t.keys.add(t.owner, signatureKey, l.SignatureKey)
 	}
 	n.leaf = l
 }
 
 func (t *Tree) setParent(n *node, p *ParentNode) {
 	if n.parent != nil {
-		t.keys.remove(encryptionKey, n.parent.EncryptionKey)
+		t.keys.remove(t.owner, encryptionKey, n.parent.EncryptionKey)
 	}
 	if p != nil {
-		t.keys.add(encryptionKey, p.EncryptionKey)
+		t.keys.add(t.owner, encryptionKey, p.EncryptionKey)
 	}
 	n.parent, n.parentOwner = p, nil
 }
@@ -155,23 +156,48 @@ func (t *Tree) addUnmerged(n *node, i LeafIndex) {
 }
 
 // refresh makes the hash and summary of every stale node.
-func (t *Tree) refresh() { t.refreshBelow(t.top, root(t.Width())) }
+func (t *Tree) refresh() {
+	if t.top.hash == nil {
+		h := hasher{suite: t.suite, summaries: make(map[string]*summary)}
+		h.refresh(t.top, root(t.Width()))
+	}
+}
 
-func (t *Tree) refreshBelow(n *node, x NodeIndex) {
+// hasher is one pass over a tree. Its leaves are alike, so that of those with the
+// same capabilities and type of credential all take one summary.
+type hasher struct {
+	suite     *suite.Suite
+	summaries map[string]*summary // by capabilities and type of credential, as encoded
+	buf       []byte              // what is hashed or looked up
+}
+
+func (h *hasher) refresh(n *node, x NodeIndex) {
 	if n.hash != nil {
 		return
 	}
 	if x.IsLeaf() {
-		n.hash = t.leafHash(x.Leaf(), n.leaf)
-		if n.leaf != nil {
-			n.all = summarise(n.leaf)
-		}
+		n.hash = h.leaf(x.Leaf(), n.leaf)
+		n.all = h.summarise(n.leaf)
 		return
 	}
-	t.refreshBelow(n.left, x.left())
-	t.refreshBelow(n.right, x.right())
-	n.hash = t.innerHash(n.parent, n.left.hash, n.right.hash)
+	h.refresh(n.left, x.left())
+	h.refresh(n.right, x.right())
+	n.hash = h.inner(n.parent, n.left.hash, n.right.hash)
 	n.all = n.left.all.merge(n.right.all)
+}
+
+// summarise returns the summary of one leaf; nil if it is blank.
+func (h *hasher) summarise(l *LeafNode) *summary {
+	if l == nil {
+		return nil
+	}
+	h.buf = l.Capabilities.append(wire.AppendUint16(h.buf[:0], uint16(l.Credential.Type)))
+	s, ok := h.summaries[string(h.buf)]
+	if !ok {
+		s = summarise(l)
+		h.summaries[string(h.buf)] = s
+	}
+	return s
 }
 
 // Node types of RFC 9420, Section 7.8.
@@ -180,36 +206,37 @@ const (
 	typeParent = 2
 )
 
-// leafHash is the hash of LeafNodeHashInput (RFC 9420, Section 7.8).
-func (t *Tree) leafHash(i LeafIndex, l *LeafNode) []byte {
-	b := wire.AppendUint32([]byte{typeLeaf}, uint32(i))
+// leaf is the hash of LeafNodeHashInput (RFC 9420, Section 7.8).
+func (h *hasher) leaf(i LeafIndex, l *LeafNode) []byte {
+	b := wire.AppendUint32(append(h.buf[:0], typeLeaf), uint32(i))
 	b = wire.AppendOptional(b, l != nil)
 	if l != nil {
 		b = l.Append(b)
 	}
-	return t.suite.Hash(b)
+	h.buf = b
+	return h.suite.Hash(b)
 }
 
-// innerHash is the hash of ParentNodeHashInput (RFC 9420, Section 7.8).
-func (t *Tree) innerHash(p *ParentNode, left, right []byte) []byte {
-	b := make([]byte, 0, 512)
-	b = wire.AppendOptional(append(b, typeParent), p != nil)
+// inner is the hash of ParentNodeHashInput (RFC 9420, Section 7.8).
+func (h *hasher) inner(p *ParentNode, left, right []byte) []byte {
+	b := wire.AppendOptional(append(h.buf[:0], typeParent), p != nil)
 	if p != nil {
 		b = p.Append(b)
 	}
 	b = wire.AppendVec(b, left)
-	return t.suite.Hash(wire.AppendVec(b, right))
+	h.buf = wire.AppendVec(b, right)
+	return h.suite.Hash(h.buf)
 }
 
-// hashWithout is the hash of a subtree as if some of its leaves, in order, had
-// never been added: "original tree hash" (RFC 9420, Section 7.9). The tree must
-// be fresh. Subtrees without such a leaf are not hashed again.
-func (t *Tree) hashWithout(n *node, x NodeIndex, leaves []LeafIndex) []byte {
+// without is the hash of a subtree as if some of its leaves, in order, had never
+// been added: "original tree hash" (RFC 9420, Section 7.9). The tree must be
+// fresh. Subtrees without such a leaf are not hashed again.
+func (h *hasher) without(n *node, x NodeIndex, leaves []LeafIndex) []byte {
 	if len(leaves) == 0 {
 		return n.hash
 	}
 	if x.IsLeaf() {
-		return t.leafHash(x.Leaf(), nil)
+		return h.leaf(x.Leaf(), nil)
 	}
 	p := n.parent
 	if p != nil && len(p.UnmergedLeaves) > 0 {
@@ -218,7 +245,7 @@ func (t *Tree) hashWithout(n *node, x NodeIndex, leaves []LeafIndex) []byte {
 		p = &q
 	}
 	l, r := split(leaves, x)
-	return t.innerHash(p, t.hashWithout(n.left, x.left(), l), t.hashWithout(n.right, x.right(), r))
+	return h.inner(p, h.without(n.left, x.left(), l), h.without(n.right, x.right(), r))
 }
 
 // parentHash is the hash of ParentHashInput (RFC 9420, Section 7.9).

@@ -30,10 +30,15 @@ func (p *ParentNode) Append(b []byte) []byte {
 // unmerged leaves out of order, twice, or beyond [MaxLeaves] are
 // [ErrMalformed].
 func ReadParentNode(r *wire.Reader) *ParentNode {
-	p := &ParentNode{
-		EncryptionKey: bytes.Clone(r.VecMax(MaxKey)),
-		ParentHash:    bytes.Clone(r.VecMax(MaxKey)),
-	}
+	p := viewParentNode(r)
+	p.EncryptionKey = bytes.Clone(p.EncryptionKey)
+	p.ParentHash = bytes.Clone(p.ParentHash)
+	return p
+}
+
+// viewParentNode is ReadParentNode, but keys and hashes refer into the input.
+func viewParentNode(r *wire.Reader) *ParentNode {
+	p := &ParentNode{EncryptionKey: r.VecMax(MaxKey), ParentHash: r.VecMax(MaxKey)}
 	sub := wire.NewReader(r.VecMax(4 * MaxLeaves))
 	if n := sub.Len() / 4; n > 0 {
 		p.UnmergedLeaves = make([]LeafIndex, 0, n)

@@ -120,7 +120,7 @@ func (w *world) claimed(x NodeIndex) bool {
 		if p.parent == nil {
 			continue
 		}
-		sibling := w.tree.hashWithout(s, sx, within(p.parent.UnmergedLeaves, sx))
+		sibling := hashes(w.tree).without(s, sx, within(p.parent.UnmergedLeaves, sx))
 		return bytes.Equal(w.tree.node(x).parentHash(), w.tree.parentHash(p.parent.EncryptionKey, p.parent.ParentHash, sibling))
 	}
 	return false
@@ -195,10 +195,10 @@ func TestPeersUnmergedOrder(t *testing.T) {
 		people[i] = newPerson(t, s)
 	}
 	key1, key3 := newPerson(t, s).key.Public(), newPerson(t, s).key.Public()
-	blank := none.innerHash(nil, none.leafHash(2, nil), none.leafHash(3, nil))
+	blank := hashes(none).inner(nil, hashes(none).leaf(2, nil), hashes(none).leaf(3, nil))
 	left := &ParentNode{EncryptionKey: key1, ParentHash: none.parentHash(key3, nil, blank)}
 	l := people[0].leaf
-	l.Source, l.Lifetime, l.ParentHash = SourceCommit, Lifetime{}, none.parentHash(key1, left.ParentHash, none.leafHash(1, people[1].leaf))
+	l.Source, l.Lifetime, l.ParentHash = SourceCommit, Lifetime{}, none.parentHash(key1, left.ParentHash, hashes(none).leaf(1, people[1].leaf))
 	if err := l.Sign(s, people[0].signer, testGroup, 0); err != nil {
 		t.Fatal(err)
 	}

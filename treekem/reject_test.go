@@ -483,15 +483,15 @@ func TestUnmergedLeaf(t *testing.T) {
 			}
 			return l
 		}
-		blank := none.leafHash(2, nil)
+		blank := hashes(none).leaf(2, nil)
 		beside := blank // leaf 3, when it made node 5
 		if c.below == nil {
-			beside = none.leafHash(2, people[2].leaf)
+			beside = hashes(none).leaf(2, people[2].leaf)
 		}
 		leaf3 := commit(3, none.parentHash(keys[5], nil, beside))
-		was := none.innerHash(&ParentNode{EncryptionKey: keys[5]}, blank, none.leafHash(3, leaf3))
+		was := hashes(none).inner(&ParentNode{EncryptionKey: keys[5]}, blank, hashes(none).leaf(3, leaf3))
 		left := &ParentNode{EncryptionKey: keys[1], ParentHash: none.parentHash(keys[3], nil, was)}
-		leaf0 := commit(0, none.parentHash(keys[1], left.ParentHash, none.leafHash(1, people[1].leaf)))
+		leaf0 := commit(0, none.parentHash(keys[1], left.ParentHash, hashes(none).leaf(1, people[1].leaf)))
 		encoded := wire.AppendVecFunc(nil, func(b []byte) []byte {
 			b = leaf0.Append(append(b, 1, typeLeaf))
 			b = left.Append(append(b, 1, typeParent))
@@ -531,7 +531,7 @@ func TestOneBelowAParent(t *testing.T) {
 			key := newPerson(t, s).key.Public()
 			l := people[0].leaf
 			l.Source, l.Lifetime = SourceCommit, Lifetime{}
-			l.ParentHash = none.parentHash(key, nil, none.innerHash(nil, none.leafHash(2, people[2].leaf), none.leafHash(3, nil)))
+			l.ParentHash = none.parentHash(key, nil, hashes(none).inner(nil, hashes(none).leaf(2, people[2].leaf), hashes(none).leaf(3, nil)))
 			if err := l.Sign(s, people[0].signer, testGroup, 0); err != nil {
 				t.Fatal(err)
 			}

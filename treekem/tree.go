@@ -194,7 +194,7 @@ func (t *Tree) replace(i LeafIndex, l *LeafNode) {
 func (t *Tree) truncate() {
 	drop := func(_ NodeIndex, n *node) bool {
 		if n.parent != nil {
-			t.keys.remove(encryptionKey, n.parent.EncryptionKey)
+			t.keys.remove(t.owner, encryptionKey, n.parent.EncryptionKey)
 		}
 		return true
 	}

@@ -104,7 +104,8 @@ func (t *Tree) chained(n, c *node, cx NodeIndex, s *node, sx NodeIndex) bool {
 	if !unique || last == nil || len(within(unmerged, cx)) != size-1 {
 		return false
 	}
-	sibling := t.hashWithout(s, sx, within(unmerged, sx))
+	h := hasher{suite: t.suite}
+	sibling := h.without(s, sx, within(unmerged, sx))
 	return bytes.Equal(last.parentHash(), t.parentHash(n.parent.EncryptionKey, n.parent.ParentHash, sibling))
 }
 

@@ -237,6 +237,9 @@ func (w *world) check(t fataler) {
 	}
 }
 
+// hashes is what hashes nodes of t.
+func hashes(t *Tree) *hasher { return &hasher{suite: t.suite, summaries: map[string]*summary{}} }
+
 func (s *keySet) size() int { return s.root.size() }
 
 func (n *keyNode) size() int {
@@ -245,7 +248,7 @@ func (n *keyNode) size() int {
 	}
 	size := n.count
 	if n.kids != nil {
-		for _, k := range n.kids {
+		for _, k := range n.kids.at {
 			size += k.size()
 		}
 	}
