@@ -2,6 +2,7 @@ package treekem
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"math/bits"
 
@@ -68,7 +69,9 @@ func Parse(s *suite.Suite, b []byte) (*Tree, error) {
 	}
 	t := empty(s)
 	t.depth = bits.Len(uint(len(slots)-1) / 2)
-	t.top = t.build(slots, root(t.Width()))
+	keys := make([][sha256.Size]byte, 0, 2*len(slots))
+	t.top = t.build(slots, root(t.Width()), &keys)
+	t.keys = keySetOf(t.owner, keys)
 	return t, nil
 }
 
@@ -87,14 +90,20 @@ func readSlot(r *wire.Reader, wantLeaf bool, seen capabilitySet) slot {
 	}
 }
 
-func (t *Tree) build(slots []slot, x NodeIndex) *node {
+// build makes the subtree at x, and appends its keys to those of the set.
+func (t *Tree) build(slots []slot, x NodeIndex, keys *[][sha256.Size]byte) *node {
 	n := &node{owner: t.owner}
 	if int(x) < len(slots) {
-		t.setLeaf(n, slots[x].leaf)
-		t.setParent(n, slots[x].parent)
+		n.leaf, n.parent = slots[x].leaf, slots[x].parent
+	}
+	if n.leaf != nil {
+		*keys = append(*keys, keyHash(signatureKey, n.leaf.SignatureKey))
+	}
+	if !n.blank() {
+		*keys = append(*keys, keyHash(encryptionKey, n.key()))
 	}
 	if !x.IsLeaf() {
-		n.left, n.right = t.build(slots, x.left()), t.build(slots, x.right())
+		n.left, n.right = t.build(slots, x.left(), keys), t.build(slots, x.right(), keys)
 	}
 	n.recount()
 	return n

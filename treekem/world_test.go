@@ -246,9 +246,12 @@ func (n *keyNode) size() int {
 	if n == nil {
 		return 0
 	}
-	size := n.count
-	if n.kids != nil {
-		for _, k := range n.kids.at {
+	size := 0
+	for _, k := range n.keys {
+		size += int(k.count)
+	}
+	if n.branch != nil {
+		for _, k := range n.branch.kids {
 			size += k.size()
 		}
 	}
