@@ -184,8 +184,15 @@ type authContent struct {
 	auth       framedAuth
 }
 
+// room is enough for the encoding of an application message or a small proposal,
+// in bytes. What needs more grows.
+func (a *authContent) room() int {
+	const fields = 256 // signature and lengths among them
+	return fields + len(a.content.groupID) + len(a.content.authenticatedData) + len(a.content.application)
+}
+
 func (a *authContent) marshal() []byte {
-	b := wire.AppendUint16(nil, uint16(a.wireFormat))
+	b := wire.AppendUint16(make([]byte, 0, a.room()), uint16(a.wireFormat))
 	b = a.content.append(b)
 	return a.auth.append(b, a.content.contentType)
 }
@@ -288,7 +295,11 @@ type message struct {
 }
 
 func (m *message) marshal() []byte {
-	b := wire.AppendUint16(nil, protocolVersion)
+	var b []byte
+	if m.private != nil {
+		b = make([]byte, 0, 256+len(m.private.groupID)+len(m.private.authenticatedData)+len(m.private.ciphertext))
+	}
+	b = wire.AppendUint16(b, protocolVersion)
 	b = wire.AppendUint16(b, uint16(m.wireFormat))
 	switch m.wireFormat {
 	case WirePublicMessage:

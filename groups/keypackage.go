@@ -150,6 +150,9 @@ func lifetime(notBefore, notAfter time.Time) treekem.Lifetime {
 	return treekem.Lifetime{NotBefore: uint64(notBefore.Unix()), NotAfter: uint64(notAfter.Unix())}
 }
 
+// roomForPackage is enough for the encoding of most key packages, in bytes.
+const roomForPackage = 1 << 10
+
 func (k *KeyPackage) unsigned(b []byte) []byte {
 	b = wire.AppendUint16(b, protocolVersion)
 	b = wire.AppendUint16(b, uint16(k.Suite))
@@ -204,7 +207,7 @@ func (k *KeyPackage) Ref() []byte {
 	if err != nil {
 		return nil
 	}
-	return s.RefHash(labelKeyPackageRef, k.append(nil))
+	return s.RefHash(labelKeyPackageRef, k.append(make([]byte, 0, roomForPackage)))
 }
 
 // Validate applies RFC 9420, Section 10.1, and the lifetime at now. It returns
@@ -259,7 +262,7 @@ func (k *KeyPackage) check() error {
 	if err := k.Leaf.Verify(s, nil, 0); err != nil {
 		return fmt.Errorf("%w: leaf of a key package: %w", ErrSignature, err)
 	}
-	if err := s.VerifyWithLabel(k.Leaf.SignatureKey, labelKeyPackageTBS, k.unsigned(nil), k.Signature); err != nil {
+	if err := s.VerifyWithLabel(k.Leaf.SignatureKey, labelKeyPackageTBS, k.unsigned(make([]byte, 0, roomForPackage)), k.Signature); err != nil {
 		return fmt.Errorf("%w: key package: %w", ErrSignature, err)
 	}
 	return nil

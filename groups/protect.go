@@ -14,7 +14,8 @@ const labelFramedContent = "FramedContentTBS"
 // signed is FramedContentTBS (RFC 9420, Section 6.1). context is the encoded
 // GroupContext, which counts for senders that know it.
 func (a *authContent) signed(context []byte) []byte {
-	b := wire.AppendUint16(nil, protocolVersion)
+	b := make([]byte, 0, a.room()+len(context))
+	b = wire.AppendUint16(b, protocolVersion)
 	b = wire.AppendUint16(b, uint16(a.wireFormat))
 	b = a.content.append(b)
 	if t := a.content.sender.Type; t == SenderMember || t == SenderNewMemberCommit {
@@ -137,7 +138,7 @@ func protectPrivate(s *suite.Suite, senderDataSecret secret.Key, k messageKey, a
 	sd := senderData{leaf: c.sender.Index, generation: k.generation}
 	rand.Read(sd.reuseGuard[:])
 
-	plain := a.auth.append(c.appendBody(nil), c.contentType)
+	plain := a.auth.append(c.appendBody(make([]byte, 0, a.room()+padding)), c.contentType)
 	plain = append(plain, make([]byte, padding)...)
 	m.ciphertext = s.AEAD().Seal(nil, k.key, guarded(k.nonce, sd.reuseGuard), plain, m.appendAAD(nil))
 

@@ -351,9 +351,12 @@ func (l *LeafNode) Clone() *LeafNode {
 	return &c
 }
 
+// roomForLeaf is enough for the encoding of most leaves, in bytes.
+const roomForLeaf = 1 << 9
+
 // signed is LeafNodeTBS (RFC 9420, Section 7.2).
 func (l *LeafNode) signed(groupID []byte, index LeafIndex) []byte {
-	b := l.appendUnsigned(nil)
+	b := l.appendUnsigned(make([]byte, 0, roomForLeaf))
 	if l.Source != SourceKeyPackage {
 		b = wire.AppendVec(b, groupID)
 		b = wire.AppendUint32(b, uint32(index))

@@ -201,7 +201,8 @@ func (s *Suite) Extract(salt, ikm secret.Key) secret.Key {
 // ExpandWithLabel is the function of RFC 9420, Section 8; n is in bytes and at
 // most 255 hashes.
 func (s *Suite) ExpandWithLabel(k secret.Key, label string, context []byte, n int) secret.Key {
-	info := wire.AppendUint16(nil, uint16(n))
+	info := make([]byte, 0, len(label)+len(context)+24)
+	info = wire.AppendUint16(info, uint16(n))
 	info = wire.AppendVec(info, []byte("MLS 1.0 "+label))
 	info = wire.AppendVec(info, context)
 	out, err := hkdf.Expand(s.newHash, k.Bytes(), string(info), n)
@@ -224,7 +225,7 @@ func (s *Suite) DeriveTreeSecret(k secret.Key, label string, generation uint32, 
 // RefHash is the function of RFC 9420, Section 5.2, with the whole label, such
 // as "MLS 1.0 KeyPackage Reference".
 func (s *Suite) RefHash(label string, value []byte) []byte {
-	in := wire.AppendVec(nil, []byte(label))
+	in := wire.AppendVec(make([]byte, 0, len(label)+len(value)+8), []byte(label))
 	return s.Hash(wire.AppendVec(in, value))
 }
 
