@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"groups":            {"internal/pprf", "treekem"},
 	"groups/agree":      {},
 	"identity":          {},
+	"internal/cputime":  {},
 	"internal/devchain": {},
 	"internal/pprf":     {},
 	"internal/secp":     {},

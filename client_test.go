@@ -29,7 +29,7 @@ func (n names) Resolve(_ context.Context, name string) (identity.Address, error)
 
 // world is a network of clients on loopback, who know each other by name.
 type world struct {
-	t         *testing.T
+	t         testing.TB
 	names     names
 	bootstrap []string
 }
@@ -43,7 +43,7 @@ type person struct {
 	options Options
 }
 
-func newWorld(t *testing.T) *world { return &world{t: t, names: names{}} }
+func newWorld(t testing.TB) *world { return &world{t: t, names: names{}} }
 
 // join makes a profile and opens it; the first one is the others' bootstrap.
 func (w *world) join(name string) *person {

@@ -5,7 +5,6 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/parley-im/parley/internal/secret"
 	"github.com/parley-im/parley/internal/suite"
 )
 
@@ -157,11 +156,7 @@ func messageCases(b *testing.B, f func(b *testing.B, g *benchGroup)) {
 			b.Run(fmt.Sprintf("generation=%d", generation), func(b *testing.B) {
 				g := groupOfMany(b, id, n, false)
 				alice, bob := *g.alice, *g.bob
-				alice.rows, bob.rows = MemoryRows{}, MemoryRows{}
-				state := &ratchetState{next: generation, oldest: generation, secret: secret.Random(32)}
-				key := rowKey(rowRatchet, uint32(ratchetApplication), 0)
-				must1(b, alice.rows.Put(alice.group.cid, key, state.marshal()))
-				must1(b, bob.rows.Put(bob.group.cid, key, state.marshal()))
+				alice.rows, bob.rows = lateRows(alice.group, generation), lateRows(bob.group, generation)
 				b.ReportAllocs()
 				f(b, &benchGroup{&alice, &bob})
 			})

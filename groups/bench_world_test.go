@@ -88,7 +88,7 @@ func groupOfMany(b testing.TB, id suite.ID, n int, populated bool) *benchGroup {
 	enter := func(p *person, self LeafIndex, private *treekem.Private) {
 		p.rows = MemoryRows{}
 		p.group = &Group{tree: tree.Clone(), private: private, signer: p.signer}
-		sec := secretsFromEpoch(s, epochSecret)
+		sec := secretsFromEpoch(s, epochSecret, false)
 		must1(b, p.group.begin(gc, CreationCID(groupID), self, sec))
 		must1(b, p.group.startRows(p.rows, sec.encryption))
 	}

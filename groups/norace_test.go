@@ -6,3 +6,5 @@ const (
 	passiveStride = 1
 	fewHistories  = 6
 )
+
+const raceEnabled = false

@@ -9,3 +9,5 @@ const (
 	passiveStride = 5
 	fewHistories  = 2
 )
+
+const raceEnabled = true
