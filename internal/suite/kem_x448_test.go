@@ -74,6 +74,9 @@ func TestLowOrderPoints(t *testing.T) {
 			if _, _, err := s.SealBase(bad, nil, nil, nil); !errors.Is(err, ErrKey) {
 				t.Errorf("sealing to %s: %v", number, err)
 			}
+			if _, _, err := s.NewEncrypter("", nil).Encrypt(bad, nil); !errors.Is(err, ErrKey) {
+				t.Errorf("encrypting to %s among many: %v", number, err)
+			}
 			if _, _, err := s.ExportTo(bad, nil, "", 32); !errors.Is(err, ErrKey) {
 				t.Errorf("exporting to %s: %v", number, err)
 			}

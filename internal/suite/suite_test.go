@@ -398,6 +398,9 @@ func FuzzX25519Key(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, public []byte) {
 		_, _, err := s.SealBase(public, nil, nil, nil)
+		if _, _, many := s.NewEncrypter("", nil).Encrypt(public, nil); (many == nil) != (err == nil) {
+			t.Errorf("%x: %v alone, %v among many", public, err, many)
+		}
 		if check := s.CheckHPKEKey(public); (check == nil) != (err == nil) {
 			t.Errorf("%x: %v where it comes in, %v where it is used", public, check, err)
 		}
