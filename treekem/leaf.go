@@ -215,7 +215,7 @@ func (c *Capabilities) append(b []byte) []byte {
 }
 
 // capabilitySet has the capabilities read so far, by their encoding: leaves that
-// can do the same share their lists.
+// can do the same share their lists. A nil set remembers nothing.
 type capabilitySet map[string]Capabilities
 
 // read reads capabilities. Errors stick to r.
@@ -238,7 +238,9 @@ func (s capabilitySet) read(r *wire.Reader) Capabilities {
 		Credentials: readUint16s[CredentialType](sub),
 	}
 	r.Join(sub)
-	s[string(encoded)] = c
+	if s != nil {
+		s[string(encoded)] = c
+	}
 	return c
 }
 
@@ -304,7 +306,7 @@ func (l *LeafNode) appendUnsigned(b []byte) []byte {
 // that is none of the three, or a leaf of more than [MaxLeafNode] bytes, is
 // [ErrMalformed].
 func ReadLeafNode(r *wire.Reader) *LeafNode {
-	l := viewLeafNode(r, capabilitySet{})
+	l := viewLeafNode(r, nil)
 	l.EncryptionKey = bytes.Clone(l.EncryptionKey)
 	l.SignatureKey = bytes.Clone(l.SignatureKey)
 	l.Credential.Body = bytes.Clone(l.Credential.Body)

@@ -43,7 +43,7 @@ func (s *Suite) CheckHPKEKey(public []byte) error { return s.hpke.checkPublic(pu
 // EncryptWithLabel is the function of RFC 9420, Section 5.1.3. It returns
 // [ErrKey] for a bad public key.
 func (s *Suite) EncryptWithLabel(public []byte, label string, context, plaintext []byte) (enc, ciphertext []byte, err error) {
-	return s.hpke.seal(public, labelled(label, context), nil, plaintext)
+	return s.NewEncrypter(label, context).Encrypt(public, plaintext)
 }
 
 // Encrypter is EncryptWithLabel for one label and context, to any number of keys.

@@ -12,9 +12,9 @@ import (
 )
 
 // ownHPKE is HPKE base mode (RFC 9180) over a KEM that crypto/hpke does not
-// have and cannot be given, and in a context that it cannot be given either. It is
-// a small one: single-shot contexts only, so
-// the sequence number is always zero and the nonce is the base nonce.
+// have and cannot be given, and for encrypting to many, where crypto/hpke hashes
+// the same info for each. It is a small one: single-shot contexts only, so the
+// sequence number is always zero and the nonce is the base nonce.
 type ownHPKE struct {
 	kem
 	kdf  kdf
