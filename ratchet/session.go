@@ -123,14 +123,8 @@ func (s *Session) derive() {
 // clone returns a copy that shares no key.
 func (s *Session) clone() *Session {
 	next := *s
-	store := make([]byte, 0, storedKeysSize+2*keySize)
-	for _, k := range next.keys() {
-		if !k.IsZero() {
-			n := len(store)
-			store = append(store, k.Bytes()...)
-			*k = secret.New(store[n:len(store):len(store)])
-		}
-	}
+	keys := next.keys()
+	secret.CloneAll(keys[:]...)
 	return &next
 }
 

@@ -71,3 +71,24 @@ func TestEqualAndErase(t *testing.T) {
 		t.Fatal("Erase reached a clone")
 	}
 }
+
+func TestCloneAll(t *testing.T) {
+	a, b, empty := Random(32), Random(64), Key{}
+	x, y := a, b
+	CloneAll(&x, &empty, &y)
+	if !x.Equal(a) || !y.Equal(b) || !empty.IsZero() {
+		t.Fatal("a copy differs")
+	}
+	if view := x.Bytes(); cap(view) != len(view) {
+		t.Error("a copy can be appended to")
+	}
+	x.Erase()
+	if !y.Equal(b) || a.Equal(Copy(make([]byte, 32))) {
+		t.Error("erasing a copy reached another, or what it was made of")
+	}
+	b.Erase()
+	if y.Equal(Copy(make([]byte, 64))) || y.Len() != 64 {
+		t.Error("erasing a key reached its copy")
+	}
+	CloneAll()
+}
