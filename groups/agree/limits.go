@@ -28,3 +28,23 @@ const (
 	// MaxOrders bounds all orders.
 	MaxOrders = 1 << 14
 )
+
+// Limits on bundles and on what waits for what it refers to.
+const (
+	// MaxCommit bounds the commit of a bundle, as groups.MaxMessageSize does.
+	MaxCommit = 16 << 20
+	// MaxBundleOrders bounds the orders that one commit executes.
+	MaxBundleOrders = 256
+	// MaxWaiting bounds the bundles, and the orders, that wait for others, and
+	// MaxWaitingPerDevice those of one device.
+	MaxWaiting          = 1024
+	MaxWaitingPerDevice = 32
+	// MaxFetch bounds what one [Fetch] asks for.
+	MaxFetch = 64
+	// MaxEntered bounds how many children of one epoch are ever entered from it,
+	// which is how often its init function can be punctured (pprf.MaxPunctures).
+	MaxEntered = 16
+	// LargeGroup is the number of accounts above which members state settled epochs
+	// seldom.
+	LargeGroup = 32
+)

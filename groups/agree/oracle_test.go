@@ -20,11 +20,6 @@ type situation struct {
 	accused []accusation
 }
 
-type accusation struct {
-	parent CID
-	device Device
-}
-
 // tree puts the situation into a tree in the order in which it is listed, each
 // commit when its parent is there.
 func (s *situation) tree() *Tree {

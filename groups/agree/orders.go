@@ -1,7 +1,6 @@
 package agree
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 )
@@ -159,12 +158,11 @@ func (s *Orders) Heads(about Account) []OrderID {
 			far = append(far, e.id)
 		}
 	}
-	byID := func(a, b OrderID) int { return bytes.Compare(a[:], b[:]) }
-	slices.SortFunc(near, byID)
-	slices.SortFunc(far, byID)
+	slices.SortFunc(near, OrderID.compare)
+	slices.SortFunc(far, OrderID.compare)
 	out := append(near, far...)
 	out = out[:min(len(out), MaxHeads)]
-	slices.SortFunc(out, byID)
+	slices.SortFunc(out, OrderID.compare)
 	return out
 }
 

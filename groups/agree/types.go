@@ -1,6 +1,9 @@
 package agree
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // CID names an epoch: the hash of the commit that began it, as groups.CID.
 type CID [32]byte
@@ -55,3 +58,7 @@ type Node struct {
 func (c CID) String() string     { return fmt.Sprintf("%x", c[:6]) }
 func (o OrderID) String() string { return fmt.Sprintf("%x", o[:6]) }
 func (d Device) String() string  { return fmt.Sprintf("%x", d[:6]) }
+
+func (c CID) compare(o CID) int         { return bytes.Compare(c[:], o[:]) }
+func (o OrderID) compare(p OrderID) int { return bytes.Compare(o[:], p[:]) }
+func (d Device) compare(e Device) int   { return bytes.Compare(d[:], e[:]) }
