@@ -9,7 +9,11 @@ import (
 )
 
 // Action is something that the caller has to do, in the transaction that stores
-// the machine or after it.
+// the machine or after it. Actions are done in order; what an input that follows
+// from one asks for is done after those that wait. By then an Enter may be of an
+// epoch that is held, and a Publish of one that is no longer the head: these are
+// skipped. Enter, Publish, Fetch and Resync are asked for again while they are
+// wanted; the others are said once.
 type Action interface{ action() }
 
 type (
