@@ -128,17 +128,25 @@ func TestBranches(t *testing.T) {
 		bob.takes(parent, sts[0])
 		carol.takes(parent, sts[0])
 		carol.takes(parent, sts[1])
+		beacons := map[string]int{}
 		for i, st := range sts {
 			cid := st.Next().CID()
 			for _, p := range all[:3] {
 				p.group = p.heads[cid]
 			}
 			agree(t, alice.person, bob.person, carol.person)
+			beacons[must(alice.group.Beacon()).PublicKey().String()]++
+			if a, b := must(alice.group.Beacon()), must(bob.group.Beacon()); !a.PublicKey().Equal(b.PublicKey()) {
+				t.Errorf("suite %d: two members of an epoch have two beacons", id)
+			}
 			for k, p := range all[:3] {
 				if _, err := p.tries(parent, st.Commit); i != k && !errors.Is(err, ErrSpent) || i == k && !errors.Is(err, ErrOwnMessage) {
 					t.Errorf("suite %d: commit %d again at %s: %v", id, i, p.name, err)
 				}
 			}
+		}
+		if len(beacons) != len(sts) {
+			t.Errorf("suite %d: two epochs have one beacon", id)
 		}
 		if n := alice.left(parent).Branches(); n != 3 {
 			t.Errorf("suite %d: %d branches", id, n)
