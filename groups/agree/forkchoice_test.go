@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	choiceCases = flag.Int("forkchoice.cases", 20_000, "random cases of the choice of the head that are compared with the oracle")
+	choiceCases = flag.Int("forkchoice.cases", 5_000, "random cases of the choice of the head that are compared with the oracle")
 	choiceSeed  = flag.Uint64("forkchoice.seed", 0, "seed of the first random case; 0 takes a fresh one")
 )
 

@@ -17,7 +17,7 @@ const (
 	// MaxHeads bounds the causal heads of an order.
 	MaxHeads = 32
 	// MaxPayload bounds what an order carries, in bytes: a key package.
-	MaxPayload = 16 << 10
+	MaxPayload = 8 << 10
 	// MaxDevices bounds the devices whose statements are kept.
 	MaxDevices = 1 << 16
 	// MaxRemoves bounds the Remove orders of one issuer, and MaxOrdersPerIssuer
@@ -39,6 +39,8 @@ const (
 	// MaxWaitingPerDevice those of one device.
 	MaxWaiting          = 1024
 	MaxWaitingPerDevice = 32
+	// MaxWaitingBytes bounds what waiting bundles take, without their commits.
+	MaxWaitingBytes = 64 << 20
 	// MaxFetch bounds what one [Fetch] asks for.
 	MaxFetch = 64
 	// MaxEntered bounds how many children of one epoch are ever entered from it,

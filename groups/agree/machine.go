@@ -215,15 +215,17 @@ func (m *Machine) accept(b *Bundle, n Node, now time.Duration) error {
 	if !slices.ContainsFunc(m.members(n.Parent), func(l Leaf) bool { return l.Account == n.Author && l.Device == n.Device }) {
 		return fmt.Errorf("%w: commit by no member", ErrMalformed)
 	}
+	earlier := make(map[OrderID]bool)
 	for _, o := range b.Orders {
 		if err := m.o.Verifier.MayOrder(o); err != nil {
 			return err
 		}
 		for _, h := range o.Heads {
-			if m.orders.Get(h) == nil && !slices.ContainsFunc(b.Orders, func(p *Order) bool { return p.ID() == h }) {
+			if m.orders.Get(h) == nil && !earlier[h] {
 				return fmt.Errorf("%w: %v", ErrUnknownOrder, h)
 			}
 		}
+		earlier[o.ID()] = true
 	}
 	if len(m.orders.list)+len(b.Orders) > MaxOrders {
 		return fmt.Errorf("%w: orders", ErrFull)
@@ -253,23 +255,38 @@ func (m *Machine) accept(b *Bundle, n Node, now time.Duration) error {
 
 // wait keeps a bundle until what it refers to is there.
 func (m *Machine) wait(b *Bundle, n Node) error {
-	of := 0
-	for _, w := range m.bundles {
-		if w.node.Device == n.Device {
+	small := *b
+	small.Commit = nil // the node says it all
+	w := &waitingBundle{&small, n}
+	of, size := 0, w.size()
+	for _, other := range m.bundles {
+		size += other.size()
+		if other.node.Device == n.Device {
 			of++
 		}
 	}
-	if len(m.bundles) >= MaxWaiting || of >= MaxWaitingPerDevice {
+	if len(m.bundles) >= MaxWaiting || of >= MaxWaitingPerDevice || size > MaxWaitingBytes {
 		return fmt.Errorf("%w: commits that wait for others", ErrFull)
 	}
-	m.bundles[n.CID] = &waitingBundle{b, n}
+	m.bundles[n.CID] = w
 	return nil
+}
+
+func (w *waitingBundle) size() int {
+	n := 256 * (1 + len(w.node.Added) + len(w.node.Removed))
+	for _, o := range w.Orders {
+		n += len(o.Payload) + 1024
+	}
+	return n
 }
 
 // State takes in a statement. It returns what [Statement.Verify] does,
 // [ErrStale], and [ErrFull]. A statement of an epoch that is not known waits for
 // it.
 func (m *Machine) State(s *Statement, now time.Duration) ([]Action, error) {
+	if slices.ContainsFunc(m.statements.latest[s.Device], func(h *Statement) bool { return h.id() == s.id() }) {
+		return nil, nil // who repeats it shows no sign of life
+	}
 	err := s.Verify(m.o.GroupID, m.o.Verifier)
 	if err == nil && m.local[s.Head] == nil {
 		err = ErrUnknownEpoch

@@ -99,7 +99,9 @@ func Unmarshal(o Options, stored []byte) (*Machine, error) {
 			failIf(r, err)
 		}
 		first = false
-		l.keys = keys(r.Uint8())
+		if l.keys = keys(r.Uint8()); l.keys > keysDeleted {
+			r.Fail(wire.ErrValue)
+		}
 		l.entered = time.Duration(r.Uint64())
 		l.left = time.Duration(r.Uint64())
 		l.children = int(r.Uint8())
