@@ -30,9 +30,9 @@ var forbiddenImports = []string{
 // allowedNames are packages below those, and others that have both kinds, with
 // all that may be used of them.
 var allowedNames = map[string][]string{
-	// Verification and recovery see public values only. Sign is variable time
+	// Verification, recovery and public keys are public values. Sign is variable time
 	// without cgo, GenerateKey and S256 give what big.Int computes with.
-	"github.com/ethereum/go-ethereum/crypto": {"VerifySignature", "Ecrecover"},
+	"github.com/ethereum/go-ethereum/crypto": {"VerifySignature", "Ecrecover", "DecompressPubkey"},
 	// secec's signing and ECDH are constant time; the package below it is not in
 	// all of its functions.
 	"gitlab.com/yawning/secp256k1-voi/secec": {

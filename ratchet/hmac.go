@@ -6,13 +6,13 @@ import (
 	"slices"
 )
 
-// hmacSum is HMAC-SHA256 (RFC 2104) of the parts, joined, for a key of at most a
-// block. A message takes seven of these, and crypto/hmac allocates five objects
+// hmacSum is HMAC-SHA256 (RFC 2104) of the parts, joined. A message takes seven of these, and crypto/hmac allocates five objects
 // for each, which is more than the hashing costs. Wycheproof's vectors hold it,
 // and [expand] over it, to the standards.
 func hmacSum(key []byte, parts ...[]byte) (sum [sha256.Size]byte) {
 	if len(key) > sha256.BlockSize {
-		panic("ratchet: an HMAC key longer than a block")
+		short := sha256.Sum256(key)
+		key = short[:]
 	}
 	const (
 		ipad = 0x3636363636363636
