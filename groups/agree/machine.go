@@ -189,6 +189,9 @@ func (m *Machine) Committed(b *Bundle, n Node, now time.Duration) ([]Action, err
 }
 
 func (m *Machine) verify(b *Bundle, n *Node) error {
+	if err := b.check(); err != nil {
+		return err
+	}
 	if err := b.fits(n); err != nil {
 		return err
 	}

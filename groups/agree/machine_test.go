@@ -108,11 +108,12 @@ func TestMachineRefuses(t *testing.T) {
 		}
 	}
 	refused("forged announcement", ErrSignature, func(b *Bundle, _ *Node) { b.Announcement.Signature = nil })
-	refused("of another group", ErrWrongGroup, func(b *Bundle, _ *Node) { b.Announcement.GroupID = []byte("x") })
+	refused("of another group", ErrWrongGroup, func(b *Bundle, _ *Node) { b.Announcement.GroupID, b.Statement.GroupID = []byte("x"), []byte("x") })
 	refused("with an order it does not name", ErrMalformed, func(b *Bundle, _ *Node) { b.Orders = []*Order{a.order(OrderPromote, "x")} })
+	refused("with another commit's bytes", ErrMalformed, func(b *Bundle, _ *Node) { b.Commit = []byte("x") })
 	refused("node of another commit", ErrMalformed, func(_ *Bundle, n *Node) { n.Parent = cidOf(9) })
 	refused("by no member", ErrMalformed, func(b *Bundle, n *Node) {
-		b.Announcement.Device, n.Device = deviceOf(99), deviceOf(99)
+		b.Announcement.Device, b.Statement.Device, n.Device = deviceOf(99), deviceOf(99), deviceOf(99)
 	})
 	first := a.order(OrderPromote, "x")
 	later := a.order(OrderPromote, "y")
@@ -243,11 +244,10 @@ func TestRetention(t *testing.T) {
 	if out := a.m.Tick(3 * time.Minute); len(ask[Forget](out)) != 0 {
 		t.Fatalf("forgets again: %v", out)
 	}
-	two := step(a, one, 4*time.Minute)
+	step(a, one, 4*time.Minute)
 	alone := duo(t, 3).members[0] // nobody else is heard
 	w = alone.world
 	b, n := alone.bundleOf(w.root, Renewal, nil, nil, nil)
-	alone.act(nil, nil)
 	alone.entered[n.CID] = true
 	alone.act(alone.m.Committed(b, n, 0))
 	if out := alone.m.Tick(24*time.Hour - 1); len(ask[Forget](out)) != 0 {
@@ -262,7 +262,6 @@ func TestRetention(t *testing.T) {
 	if out := alone.m.Tick(91 * 24 * time.Hour); len(ask[Expel](out)) != 2 {
 		t.Errorf("expels nobody: %v", out)
 	}
-	_ = two
 }
 
 // A long chain keeps its tree small, and its secrets few.
