@@ -90,3 +90,24 @@ func TestFirstMessageFromOurselves(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What follows the header is zeros.
+func TestOtherPadding(t *testing.T) {
+	a, b, id := pair(t)
+	s := a.load(id)
+	mk, _ := kdfCK(s.cks)
+	h := &header{dh: s.dhsPub, pn: s.pn, n: uint32(s.ns)}
+	tag := messageTag(s.tks, h.n)
+	body := (*meter)(nil).sealMessage(s.hks, s.tks, mk[:], id, h, []byte("x"), []byte("ad"), 256)
+	n := len(body) - nonceSize - maskSize - 1 - aeadTag
+	sealed, content := body[nonceSize+maskSize:][:n], body[nonceSize+maskSize+n:]
+	padded := must(xaead(s.hks.Bytes()).Open(nil, body[:nonceSize], sealed, content))
+	for _, at := range []int{headerSize, headerSize + 9, len(padded) - 1} {
+		other := bytes.Clone(padded)
+		other[at] = 1
+		spoilt := bytes.Clone(body)
+		xaead(s.hks.Bytes()).Seal(spoilt[nonceSize+maskSize:][:0], body[:nonceSize], other, content)
+		b.refuse(Message{tag, spoilt}, ErrDecrypt)
+	}
+	b.expect(Message{tag, body}, "x")
+}

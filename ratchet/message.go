@@ -1,10 +1,12 @@
 package ratchet
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -17,9 +19,9 @@ import (
 //
 //	hn(24) || mask(8) || sealed header || c
 //
-// where mask hides the length of the sealed header, which would otherwise tell
-// messages with extensions from those without, and ordinary messages from
-// first ones. Its second half is zeros before masking: a body under another
+// where the sealed header is as long as it takes to make the body one of
+// bodySizes: its padding is in it. mask hides its length, which would otherwise
+// tell how long the content is. Its second half is zeros before masking: a body under another
 // header key is turned away for the price of two hashes.
 const (
 	nonceSize  = chacha20poly1305.NonceSizeX
@@ -28,8 +30,8 @@ const (
 	headerSize = 1 + 1 + secp.PublicKeySize + 4 + 4 + 4 // without extensions
 
 	// messageOverhead is what a message without extensions adds to its
-	// plaintext, the shortest padding of one byte included.
-	messageOverhead = nonceSize + maskSize + headerSize + aeadTag + aeadTag + 1
+	// plaintext.
+	messageOverhead = nonceSize + maskSize + headerSize + aeadTag + aeadTag
 )
 
 // ext is one extension of a header. Types ascend strictly. A receiver ignores
@@ -114,31 +116,29 @@ func frameMask(tagKey secret.Key, hn []byte) (mask [maskSize]byte) {
 
 // sealMessage encrypts pt under hk (header, with the tag key tk) and mk (content)
 // so that the result is exactly size bytes long. The content is encrypted first,
-// with the header as additional data; then the header, with the encrypted content
-// as additional data. So who has the header key knows from one opening that
-// nobody else has touched the body.
+// with the header as additional data; then the header, and the padding after it,
+// with the encrypted content as additional data. So who has the header key knows
+// from one opening that nobody else has touched the body.
 func (m *meter) sealMessage(hk, tk secret.Key, mk []byte, id ID, h *header, pt, appAD []byte, size int) []byte {
-	length := headerSize + h.extSize()
-	n := nonceSize + maskSize + length + aeadTag
 	body := make([]byte, size)
-	hn, mask, sealed, padded := body[:nonceSize], body[nonceSize:][:maskSize], body[nonceSize+maskSize:n], body[n:size-aeadTag]
+	hn, mask, rest := body[:nonceSize], body[nonceSize:][:maskSize], body[nonceSize+maskSize:]
+	n := len(rest) - len(pt) - aeadTag
+	sealed, content := rest[:n], rest[n:]
 	rand.Read(hn)
-	binary.BigEndian.PutUint32(mask, uint32(length+aeadTag))
+	binary.BigEndian.PutUint32(mask, uint32(n))
 	hide := frameMask(tk, hn)
 	subtle.XORBytes(mask, mask, hide[:])
+	padded := sealed[:n-aeadTag]
+	plain := h.append(padded[:0])
 
-	// The key, the additional data of the content, and in it the header.
-	scratch := make([]byte, 0, messageKeySize+contentADSize+length+len(appAD))
+	scratch := make([]byte, 0, messageKeySize+contentADSize+len(plain)+len(appAD))
 	scratch = messageKey(scratch, mk, hn)
 	key, nonce := scratch[:keySize], scratch[keySize:]
 	defer clear(key)
-	plain, ad := appendContentAD(scratch[len(scratch):], id, hn, h.append, length, appAD)
-
-	padded[copy(padded, pt)] = 0x80
 	m.seal(key, nonce)
-	aead(key).Seal(padded[:0], nonce, padded, ad)
+	aead(key).Seal(content[:0], nonce, pt, appendContentAD(scratch[len(scratch):], id, hn, plain, appAD))
 	m.seal(hk.Bytes(), hn)
-	xaead(hk.Bytes()).Seal(sealed[:0], hn, plain, body[n:])
+	xaead(hk.Bytes()).Seal(sealed[:0], hn, padded, content)
 	return body
 }
 
@@ -146,11 +146,11 @@ func (m *meter) sealMessage(hk, tk secret.Key, mk []byte, id ID, h *header, pt, 
 type openedHeader struct {
 	header
 	hn, content []byte // views of the body
-	plain       []byte // the header as it was encrypted
+	plain       []byte // the header as it was encrypted, without padding
 }
 
-// openHeader checks body against one header key: two hashes, and one AEAD
-// opening if the mask fits. What it returns was made by the peer, as a whole.
+// openHeader checks body against one header key: a hash, and one AEAD opening if
+// the mask fits. What it returns was made by the peer, as a whole.
 func (s *Session) openHeader(hk, tk secret.Key, body []byte) (*openedHeader, error) {
 	if len(body) < messageOverhead || len(body) > MaxBody {
 		return nil, ErrDecrypt
@@ -159,51 +159,64 @@ func (s *Session) openHeader(hk, tk secret.Key, body []byte) (*openedHeader, err
 	lengths := frameMask(tk, hn)
 	subtle.XORBytes(lengths[:], lengths[:], mask)
 	size, zero := binary.BigEndian.Uint32(lengths[:]), binary.BigEndian.Uint32(lengths[4:])
-	if zero != 0 || size < headerSize+aeadTag || size > headerSize+MaxExt+aeadTag ||
-		int(size) > len(rest)-aeadTag-1 {
+	if zero != 0 || size < headerSize+aeadTag || uint64(size) > uint64(len(rest)-aeadTag) {
 		return nil, ErrDecrypt
 	}
 	sealed, content := rest[:size:size], rest[size:]
 	s.meter.add(countHeader)
-	plain, err := xaead(hk.Bytes()).Open(nil, hn, sealed, content)
+	buffer := openBuffers.Get().(*[MaxBody]byte)
+	defer openBuffers.Put(buffer)
+	padded, err := xaead(hk.Bytes()).Open(buffer[:0], hn, sealed, content)
 	if err != nil {
 		return nil, ErrDecrypt
 	}
+	// The header says itself where it ends, and the padding begins.
+	n := min(len(padded), headerSize+int(min(MaxExt, binary.BigEndian.Uint32(padded[headerSize-4:]))))
+	plain := bytes.Clone(padded[:n])
+	clear(padded[:n])
 	h, err := parseHeader(plain)
 	if err != nil {
+		clear(padded)
 		return nil, err
+	}
+	if !zeros(padded[n:]) {
+		clear(padded)
+		return nil, ErrDecrypt
 	}
 	return &openedHeader{header: *h, hn: hn, content: content, plain: plain}, nil
 }
 
-// openContent decrypts the content with its message key and takes the padding off.
+// zeros reports whether b is nothing but zeros. It is for what has been
+// authenticated, so that its time may depend on it.
+func zeros(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.NativeEndian.Uint64(b) != 0 {
+			return false
+		}
+	}
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// openBuffers are for headers with their padding, most of which is not kept. They
+// are cleared before they go back.
+var openBuffers = sync.Pool{New: func() any { return new([MaxBody]byte) }}
+
+// openContent decrypts the content with its message key.
 func (o *openedHeader) openContent(mk []byte, id ID, appAD []byte) ([]byte, error) {
 	scratch := make([]byte, 0, messageKeySize+contentADSize+len(o.plain)+len(appAD))
 	scratch = messageKey(scratch, mk, o.hn)
 	key, nonce := scratch[:keySize], scratch[keySize:]
 	defer clear(key)
-	_, ad := appendContentAD(scratch[len(scratch):], id, o.hn, func(b []byte) []byte { return append(b, o.plain...) }, len(o.plain), appAD)
-	padded, err := aead(key).Open(nil, nonce, o.content, ad)
+	pt, err := aead(key).Open(nil, nonce, o.content, appendContentAD(scratch[len(scratch):], id, o.hn, o.plain, appAD))
 	if err != nil {
 		return nil, ErrDecrypt
 	}
-	return unpad(padded)
-}
-
-// unpad takes off 0x80 and the zeros after it. What is padded has been
-// authenticated, so that its time may depend on it.
-func unpad(b []byte) ([]byte, error) {
-	n := len(b)
-	for n >= 8 && binary.NativeEndian.Uint64(b[n-8:]) == 0 {
-		n -= 8
-	}
-	for n > 0 && b[n-1] == 0 {
-		n--
-	}
-	if n == 0 || b[n-1] != 0x80 {
-		return nil, ErrDecrypt
-	}
-	return b[: n-1 : n-1], nil
+	return pt, nil
 }
 
 // contentADSize is the length of the content's additional data without header
@@ -211,18 +224,12 @@ func unpad(b []byte) ([]byte, error) {
 const contentADSize = IDSize + 4 + nonceSize + 4
 
 // appendContentAD appends T || LP(hn || header) || LP(appAD), the additional data
-// of the content, and returns it with the header in it, which write appends and
-// which has length bytes.
-func appendContentAD(b []byte, id ID, hn []byte, write func([]byte) []byte, length int, appAD []byte) (plain, ad []byte) {
-	from := len(b)
+// of the content.
+func appendContentAD(b []byte, id ID, hn, plain, appAD []byte) []byte {
 	b = append(b, id[:]...)
-	b = wire.AppendUint32(b, uint32(len(hn)+length))
-	b = append(b, hn...)
-	at := len(b)
-	b = write(b)
-	end := len(b)
-	b = wire.AppendLP(b, appAD)
-	return b[at:end:end], b[from:]
+	b = wire.AppendUint32(b, uint32(len(hn)+len(plain)))
+	b = append(append(b, hn...), plain...)
+	return wire.AppendLP(b, appAD)
 }
 
 // sizeFor returns the smallest body size of at least n bytes, 0 if there is none.

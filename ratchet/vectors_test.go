@@ -406,9 +406,9 @@ func checkPlain(t *testing.T, v *sessionVector) {
 			same(t, "mask", mask, m.Mask)
 
 			// The wire.
-			padded := append(cat(m.Plaintext, []byte{0x80}), make([]byte, len(m.Body)-24-8-len(header)-16-16-len(m.Plaintext)-1)...)
-			content := must(chacha20poly1305.New(kn[:32])).Seal(nil, kn[32:], padded, cat(T[:], lp(cat(hn, header), m.AppAD)))
-			sealed := must(chacha20poly1305.NewX(c.HK)).Seal(nil, hn, header, content)
+			content := must(chacha20poly1305.New(kn[:32])).Seal(nil, kn[32:], m.Plaintext, cat(T[:], lp(cat(hn, header), m.AppAD)))
+			padded := append(bytes.Clone(header), make([]byte, len(m.Body)-24-8-len(header)-16-len(content))...)
+			sealed := must(chacha20poly1305.NewX(c.HK)).Seal(nil, hn, padded, content)
 			length := cat(id(uint32(len(sealed))), id(0))
 			for k := range length {
 				length[k] ^= mask[k]

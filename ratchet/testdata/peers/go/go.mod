@@ -1,6 +1,6 @@
 module peers
 
-go 1.26
+go 1.26.0
 
 require github.com/status-im/doubleratchet v3.0.0+incompatible
 
