@@ -58,6 +58,7 @@ func (n *Node) watchRoster() {
 	timer := time.NewTimer(rosterEvery)
 	defer timer.Stop()
 	step := len(rosterAfter)
+	deaf := deafPeers{}
 	for {
 		select {
 		case <-n.done.Done():
@@ -74,6 +75,9 @@ func (n *Node) watchRoster() {
 		}
 		for shard := range n.topics {
 			n.compareRoster(shard)
+		}
+		if step == len(rosterAfter) {
+			n.mendDeaf(deaf)
 		}
 	}
 }

@@ -22,13 +22,14 @@ type Stats struct {
 	RequestsBad     uint64 // streams reset: malformed request, too long, or too slow
 
 	Redials uint64 // dials of peers that are kept connected
+	Deaf    uint64 // peers whose connections were closed because they listened to nothing
 }
 
 // counters are the node's own, updated by many goroutines.
 type counters struct {
 	published, publishedNone, received, duplicates                             atomic.Uint64
 	malformed, throttled, queueFull, rejectedOther, undelivered, outboundDrops atomic.Uint64
-	requests, requestsRefused, requestsBad, redials                            atomic.Uint64
+	requests, requestsRefused, requestsBad, redials, deaf                      atomic.Uint64
 }
 
 func (c *counters) snapshot() Stats {
@@ -47,5 +48,6 @@ func (c *counters) snapshot() Stats {
 		RequestsRefused: c.requestsRefused.Load(),
 		RequestsBad:     c.requestsBad.Load(),
 		Redials:         c.redials.Load(),
+		Deaf:            c.deaf.Load(),
 	}
 }
