@@ -130,6 +130,9 @@ func (s *step) initiate(r *identity.Record) (*ratchet.Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.OPK == nil {
+		s.c.log.Warn("a session begins without a one-time prekey, there is none left: its first messages rest on the weekly ones")
+	}
 	return ratchet.Initiate(s.c.ratchetSelf(), s.c.me.device.DH, b, wire.AppendLP(nil, s.c.me.log.Marshal()), s.now)
 }
 
@@ -321,10 +324,10 @@ func (s *step) receiveFirst(first *ratchet.First, e transport.Envelope) error {
 	if err != nil {
 		return err
 	}
-	if first.OPKID != nil {
-		if err := s.usePrekey(*first.OPKID); err != nil {
-			return err
-		}
+	if first.OPKID == nil {
+		s.c.log.Warn("a session was begun with this device without a one-time prekey: its first messages rest on the weekly ones")
+	} else if err := s.usePrekey(*first.OPKID); err != nil {
+		return err
 	}
 	if _, err := s.Exec(`INSERT INTO firsts (id, expires) VALUES (?, ?)`, first.ID, s.now.Add(2*prekeyLifetime).UnixMilli()); err != nil {
 		return err
